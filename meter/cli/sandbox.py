@@ -1,0 +1,70 @@
+"""`meter sandbox`: a local double of AssemblyAI's REST API, for trying things out."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["sandbox"]
+
+_SHARE = click.FloatRange(0, 1)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8788, show_default=True, help="Port to listen on; 0 takes a free one."
+)
+@click.option("--key", "keys", multiple=True, help="An accepted API key; repeatable. Default: any.")
+@click.option("--latency", default=1.0, show_default=True, help="Seconds until a job is done.")
+@click.option(
+    "--failed", type=_SHARE, default=0.0, show_default=True, help="Share of failing jobs."
+)
+@click.option("--twice", type=_SHARE, default=0.0, show_default=True, help="Share delivered twice.")
+@click.option("--lost", type=_SHARE, default=0.0, show_default=True, help="Share never delivered.")
+@click.option(
+    "--errors", type=_SHARE, default=0.0, show_default=True, help="Share of GETs answered 5xx."
+)
+@click.option("--limited", type=_SHARE, default=0.0, show_default=True, help="Share answered 429.")
+@click.option("--seed", default=1, show_default=True, help="Makes a run repeatable.")
+def sandbox(  # noqa: PLR0913  one parameter an option
+    *,
+    host: str,
+    port: int,
+    keys: tuple[str, ...],
+    latency: float,
+    failed: float,
+    twice: float,
+    lost: float,
+    errors: float,
+    limited: float,
+    seed: int,
+) -> None:
+    """Serve a double of AssemblyAI's REST API until interrupted.
+
+    It submits, lists, answers and deletes transcripts and delivers webhooks with AssemblyAI's
+    retry rules; nothing is transcribed and nothing leaves this machine.
+    """
+    from meter.sandbox.faults import Faults
+    from meter.sandbox.serve import serve
+
+    faults = Faults(
+        failed_jobs=failed,
+        webhook_twice=twice,
+        webhook_lost=lost,
+        get_server_error=errors,
+        get_rate_limited=limited,
+    )
+    try:
+        serve(
+            host=host,
+            port=port,
+            keys=keys,
+            faults=faults,
+            latency=latency,
+            seed=seed,
+            announce=click.echo,
+        )
+    except OSError as error:
+        raise click.UsageError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}"
+        ) from None

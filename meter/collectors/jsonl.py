@@ -1,0 +1,176 @@
+"""The collector `jsonl`: events from a file or standard input, one a line."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+from pydantic import BeforeValidator, Field
+
+from meter.collectors.interface import Collector
+from meter.errors import CollectorError, InvalidEvent
+from meter.events import AnyEvent, decode_event
+from meter.journal import Quarantined, Recorded
+from meter.sinks import FilePath, Options
+
+if TYPE_CHECKING:
+    from meter.collectors.interface import CollectorContext
+
+__all__ = ["JsonlCollector", "JsonlOptions"]
+
+CHUNK_BYTES: Final = 2 * 1024 * 1024
+"""How much is read, and recorded in one commit, at a time."""
+LONGEST_LINE: Final = 1_048_576
+"""Bytes; a longer line is set aside like any other bad one, without being read whole."""
+STDIN: Final = Path("-")
+
+
+def _stdin_or_path(value: object) -> object:
+    return STDIN if value == "-" else value
+
+
+class JsonlOptions(Options):
+    """Options of `type: jsonl`."""
+
+    path: Annotated[
+        Path | FilePath,
+        BeforeValidator(_stdin_or_path),
+        Field(description="The file, one event a line in its own JSON form; - is standard input."),
+    ]
+
+
+class JsonlCollector(Collector):
+    """Reads a file to its end, once a run; what it read before comes back as duplicates."""
+
+    type = "jsonl"
+    Options = JsonlOptions
+    options: JsonlOptions
+
+    def __init__(self, options: JsonlOptions, context: CollectorContext) -> None:
+        """Keep what is needed; the file is opened by `run`."""
+        super().__init__(options, context)
+        self.counts = {"recorded": 0, "duplicate": 0, "conflict": 0, "quarantined": 0}
+
+    @classmethod
+    def sandboxed(cls, options: JsonlOptions, doubles: Mapping[str, str]) -> JsonlOptions:
+        """Return the options as they are: they name a file only."""
+        del doubles
+        return options
+
+    async def run(self, *, once: bool) -> None:
+        """Read to the end; each bad line is reported with its number and kept aside."""
+        del once  # a file has one end, whichever way meter runs
+        path = self.options.path
+        try:
+            source = _open(path)
+        except OSError as error:
+            raise CollectorError(
+                f"cannot read {path}: {error.strerror}; give `path:` a file that exists, or -"
+            ) from None
+        with source:
+            number = 0
+            splitter = LineSplitter()
+            while chunk := await _in_thread(source.read1, CHUNK_BYTES):
+                lines = splitter.feed(chunk)
+                await self._take(lines, number + 1)
+                number += len(lines)
+            await self._take(rest := splitter.rest(), number + 1)
+        self.context.log.info("jsonl.read", extra={"lines": number + len(rest), **self.counts})
+
+    async def _take(self, lines: list[bytes], first: int) -> None:
+        events: list[AnyEvent] = []
+        bad: list[Quarantined] = []
+        for number, line in enumerate(lines, first):
+            if not line.strip():
+                continue
+            try:
+                if len(line) > LONGEST_LINE:
+                    raise InvalidEvent(f"over {LONGEST_LINE} bytes")
+                events.append(decode_event(line))
+            except InvalidEvent as error:
+                bad.append(self._aside(line, number, str(error)))
+        if bad:
+            self.counts["quarantined"] += await self.context.intake.quarantine(bad)
+        if events:
+            answers = await self.context.intake.record(events)
+            for answer in Recorded:
+                self.counts[answer.value] += answers.count(answer)
+
+    def _aside(self, line: bytes, number: int, reason: str) -> Quarantined:
+        """Report a bad line and keep it; the same line again is the same thing."""
+        self.context.log.warning(
+            "jsonl.bad_line",
+            extra={"path": str(self.options.path), "line": number, "reason": reason},
+        )
+        payload = {"line": number, "text": line[:LONGEST_LINE].decode("utf-8", "backslashreplace")}
+        return Quarantined(
+            collector=self.context.name,
+            key=f"line:{hashlib.sha256(line).hexdigest()}",
+            reason=f"line {number}: {reason}",
+            payload=msgspec.json.encode(payload).decode(),
+        )
+
+
+def _open(path: Path) -> BufferedReader:
+    return open(0, "rb", closefd=False) if path == STDIN else path.open("rb")
+
+
+class LineSplitter:
+    """Cuts chunks into lines; of an overlong line only the beginning is kept in memory."""
+
+    def __init__(self) -> None:
+        """Start at the beginning of a file."""
+        self._tail = b""
+        self._started = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that this chunk completes."""
+        if not self._started:
+            chunk = chunk.removeprefix(codecs.BOM_UTF8)
+            self._started = True
+        first, *others = chunk.split(b"\n")
+        self._tail = (self._tail + first)[: LONGEST_LINE + 1]
+        if not others:
+            return []
+        *middle, last = others
+        lines = [self._tail, *middle]
+        self._tail = last[: LONGEST_LINE + 1]
+        return lines
+
+    def rest(self) -> list[bytes]:
+        """Return the last line, if the file does not end with a newline."""
+        return [self._tail] if self._tail else []
+
+
+async def _in_thread(read: Callable[[int], bytes], size: int) -> bytes:
+    """Call something that may block for ever, in a thread that cannot hold up the exit."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[bytes] = loop.create_future()
+
+    def settle(result: bytes, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        result, problem = b"", None
+        try:
+            result = read(size)
+        except (OSError, ValueError) as error:
+            problem = CollectorError(f"reading stopped: {error}")
+        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, problem)
+
+    threading.Thread(target=work, name="meter-jsonl", daemon=True).start()
+    return await future

@@ -1,0 +1,149 @@
+"""What a pipelines file says, once it is known to be in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field
+
+from meter.config.conditions import Condition  # noqa: TC001  pydantic reads it at run time
+from meter.events import BILLED_KINDS
+from meter.sinks import Duration, Options, Secret
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meter.plugins import Extension
+    from meter.sinks import Sink
+
+__all__ = [
+    "CollectorConfig",
+    "Config",
+    "PipelineConfig",
+    "ServerOptions",
+    "SinkConfig",
+    "Start",
+]
+
+DEFAULT_JOURNAL: Final = "meter.db"
+
+Start: TypeAlias = Literal["beginning", "now"] | datetime
+"""Where a new sink starts; a time is UTC."""
+
+# A test keeps this equal to meter.events.KINDS: a Literal has to be spelled out.
+Kind: TypeAlias = Literal[
+    "async_completed", "stream_terminated", "async_failed", "stream_abandoned"
+]
+
+
+def _some_time(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("a duration longer than 0s")
+    return value
+
+
+class ServerOptions(Options):
+    """`server:`: where meter listens, and what it refuses."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    admin_secret: Secret | None = Field(
+        None,
+        min_length=1,
+        description="Mints tokens and opens the operator's page; without it both are off "
+        "(the page stays on for loopback).",
+    )
+    max_body: int = Field(1_048_576, ge=1, description="The largest request body, bytes.")
+    receipt_deadline: Annotated[Duration, AfterValidator(_some_time)] = Field(
+        timedelta(seconds=8),
+        description="How long a request may take to arrive and be answered. AssemblyAI waits "
+        "10 s for an answer to a webhook.",
+    )
+    max_concurrency: int = Field(
+        512, ge=1, description="Requests served at once; beyond it comes 503 with Retry-After."
+    )
+
+
+class PipelineConfig(Options):
+    """One entry of `pipelines:`: which collectors feed which sinks.
+
+    `from`, `to` and `kinds` take one name as well as a list. An event passes when its
+    collector, its kind and every condition of `where` fit.
+    """
+
+    from_: tuple[str, ...] = Field(
+        alias="from", min_length=1, description="Collectors that feed this pipeline."
+    )
+    to: tuple[str, ...] = Field(min_length=1, description="Sinks that this pipeline feeds.")
+    kinds: tuple[Kind, ...] = Field(
+        BILLED_KINDS,
+        min_length=1,
+        description="Kinds of event to deliver; by default those that are billed.",
+    )
+    where: Mapping[str, Condition] = Field(
+        default_factory=dict, repr=False, description="What else an event must be."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorConfig:
+    """One entry of `collectors:`.
+
+    Attributes:
+        name: as the user gave it; it names the collector in events.
+        type: as plugins register it.
+        options: an instance of the class's `Options`.
+        extension: the class, and the plugin that it comes from.
+    """
+
+    name: str
+    type: str
+    options: Any = field(repr=False)
+    extension: Extension[Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig:
+    """One entry of `sinks:`.
+
+    Attributes:
+        name: as the user gave it; its checkpoint is kept under it.
+        type: as plugins register it.
+        options: an instance of the class's `Options`.
+        extension: the class, and the plugin that it comes from.
+        start: where the sink starts when it is new; None leaves it to its class.
+    """
+
+    name: str
+    type: str
+    options: Any = field(repr=False)
+    extension: Extension[Sink] = field(repr=False)
+    start: Start | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole pipelines file. Its `repr` shows names, and nothing that could be a secret.
+
+    Attributes:
+        path: the file, as it was named.
+        folder: where the file is, absolute; relative paths in it are relative to this.
+        journal: a file's path, absolute, or a `postgresql://` URL (which may hold a password).
+        server: `server:`, with defaults.
+        collectors: by name, in the file's order.
+        sinks: by name, in the file's order.
+        pipelines: by name, in the file's order.
+        warnings: what is allowed but hardly meant, each with its place.
+    """
+
+    path: Path
+    folder: Path
+    journal: str = field(repr=False)
+    server: ServerOptions = field(repr=False)
+    collectors: dict[str, CollectorConfig]
+    sinks: dict[str, SinkConfig]
+    pipelines: dict[str, PipelineConfig]
+    warnings: tuple[str, ...] = ()

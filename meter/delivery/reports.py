@@ -1,0 +1,63 @@
+"""Check a sink's report against its batch, and turn it into what the journal stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from meter.errors import PluginError
+from meter.journal import Retry, Settlement
+
+if TYPE_CHECKING:
+    from meter.sinks import Batch, Report
+
+__all__ = ["settlement_for"]
+
+NOT_MENTIONED = "the sink did not say what became of it"
+
+
+def settlement_for(
+    sink: str,
+    batch: Batch,
+    report: Report,
+    *,
+    filtered: Iterable[int] = (),
+    at: datetime,
+    next_at: Callable[[], datetime],
+) -> Settlement:
+    """Return what to store for a delivery; what the report does not mention is retried.
+
+    Args:
+        filtered: offsets below the batch's checkpoint that were never offered.
+        next_at: tells when what is held or not mentioned is to be offered again.
+
+    Raises:
+        PluginError: the report speaks of events that were not in the batch, or gives one
+            event two outcomes. Guessing would lose or double somebody's usage.
+    """
+    offset_of = {event.event_id: o for event, o in zip(batch.events, batch.offsets, strict=True)}
+    outcomes = (report.delivered, report.duplicate, report.held, report.rejected)
+    mentioned: set[str] = set()
+    count = 0
+    for outcome in outcomes:
+        mentioned.update(outcome)
+        count += len(outcome)
+    foreign = mentioned - offset_of.keys()
+    if foreign:
+        raise PluginError(f"its report speaks of {min(foreign)!r}, which was not in the batch")
+    if count != len(mentioned):
+        raise PluginError("its report gives an event more than one outcome")
+    missing = offset_of.keys() - mentioned
+    return Settlement(
+        sink=sink,
+        purpose=batch.purpose,
+        checkpoint=batch.checkpoint if batch.purpose == "new" else None,
+        at=at,
+        delivered=[offset_of[i] for i in (*report.delivered, *report.duplicate)],
+        filtered=list(filtered),
+        held={offset_of[i]: Retry(reason, next_at()) for i, reason in report.held.items()},
+        retrying={offset_of[i]: Retry(NOT_MENTIONED, next_at()) for i in missing},
+        rejected={offset_of[i]: reason for i, reason in report.rejected.items()},
+        state=report.state,
+    )

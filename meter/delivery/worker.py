@@ -1,0 +1,391 @@
+"""One sink's worker: read, filter, deliver, record, checkpoint.
+
+Everything here runs in the sink's own thread, so a slow or broken sink delays itself and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal
+
+from meter.delivery.backoff import Backoff, delay
+from meter.delivery.filters import predicate_for
+from meter.delivery.reports import settlement_for
+from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError
+from meter.journal import Retry, Settlement
+from meter.sinks import Batch, SinkContext
+
+if TYPE_CHECKING:
+    from meter.clock import Clock
+    from meter.config import PipelineConfig, SinkConfig
+    from meter.delivery.filters import Predicate
+    from meter.journal import Journal, SetAside, StoredEvent
+    from meter.plugins import Plugins
+    from meter.sinks import Position, Report, Sink
+
+__all__ = ["SinkWorker"]
+
+_log = logging.getLogger("meter.delivery")
+
+POLL_SECONDS: Final = 1.0
+"""How soon events are seen that another process recorded."""
+SUSPECTS: Final = 10
+"""So many events failing one after another, with no success: it is the sink, not the events."""
+PATIENCE: Final = 5
+"""After so many rounds of that, the suspects are set aside all the same, so nothing blocks."""
+MAX_ATTEMPTS: Final = 10
+"""An event that failed so often while the sink took others becomes a dead letter."""
+ONCE_ROUNDS: Final = 3
+"""How many failing rounds a `--once` run allows a sink."""
+DUE_AT_ONCE: Final = 100
+"""How many retrying and held events are offered in one round."""
+HELD_SECONDS: Final = 60.0
+"""How long a held or unmentioned event waits before it is offered again."""
+
+
+class SinkWorker:
+    """Delivers the journal to one sink, from its checkpoint, in a thread of its own."""
+
+    def __init__(
+        self,
+        config: SinkConfig,
+        pipelines: Iterable[PipelineConfig],
+        *,
+        journal: Journal,
+        plugins: Plugins,
+        clock: Clock,
+    ) -> None:
+        """Keep what is needed; `start` makes the thread."""
+        self.name = config.name
+        self._config = config
+        self._pipelines = list(pipelines)
+        self._journal = journal
+        self._plugins = plugins
+        self._clock = clock
+        self._class = config.extension.cls
+        self._sink: Sink | None = None
+        self._admits: Predicate = lambda _event: False
+        self._checkpoint = 0
+        self._chance = random.Random()  # noqa: S311  jitter, not security
+        self._backoff = Backoff(self._chance)
+        self._last_success = clock.now()
+        self._wake = threading.Event()
+        self._halt = threading.Event()
+        self._finishing = False
+        self._thread = threading.Thread(
+            target=self._run, name=f"meter-sink-{self.name}", daemon=True
+        )
+        self._logger = logging.LoggerAdapter(_log, {"sink": self.name})
+
+    # -- from other threads ----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start delivering."""
+        self._journal.on_append(self._wake.set)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Deliver what there is, then stop; do not wait for what is due later."""
+        self._finishing = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then stop; wakes a waiting retry at once."""
+        self._halt.set()
+        self._wake.set()
+
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait for the thread; tell whether it ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._halt.is_set():
+                try:
+                    if self._round():
+                        continue
+                    if self._finishing:
+                        return
+                    self._wake.wait(self._idle_seconds())
+                    self._wake.clear()
+                except FatalSinkError as error:
+                    self._park(str(error))
+                    return
+                except PluginError as error:
+                    self._park(f"plugin {self._config.extension.plugin}: {error}")
+                    return
+                except Exception as error:  # noqa: BLE001  a plugin may raise anything: this sink waits, no other does
+                    if not self._wait_after(error):
+                        return
+        finally:
+            self._close()
+
+    def _round(self) -> bool:
+        """Deliver one batch of what is new, then what is due again; tell if there was any."""
+        sink = self._sink or self._open()
+        new = self._deliver_new(sink)
+        due = self._deliver_due(sink)
+        return new or due
+
+    def _deliver_new(self, sink: Sink) -> bool:
+        stored = self._journal.read(self._checkpoint, self._class.batch_size)
+        if not stored:
+            return False
+        admitted = [entry for entry in stored if self._admits(entry.event)]
+        taken = {entry.offset for entry in admitted}
+        filtered = [entry.offset for entry in stored if entry.offset not in taken]
+        end = stored[-1].offset
+        if not admitted:
+            self._commit(Settlement(self.name, "new", end, self._clock.now(), filtered=filtered))
+            return True
+        suspects: list[tuple[Batch, Exception]] = []
+        evidence = False
+        for part, answer in self._offer(sink, _batch(admitted, end, "new")):
+            if isinstance(answer, Exception):
+                suspects.append((part, answer))
+            else:
+                evidence = True
+            if evidence:  # the sink takes others, so those that failed alone are to blame
+                self._set_aside(suspects, filtered)
+                suspects = []
+            elif len(suspects) == SUSPECTS:
+                break
+            if not isinstance(answer, Exception):
+                self._settle(part, answer, filtered)
+        if suspects:
+            if self._backoff.failures >= PATIENCE:
+                self._set_aside(suspects, filtered)
+            raise suspects[-1][1]
+        return True
+
+    def _deliver_due(self, sink: Sink) -> bool:
+        due = self._journal.set_aside_due(self.name, self._clock.now(), DUE_AT_ONCE)
+        if not due:
+            return False
+        entries = {entry.offset: entry for entry in due}
+        for part, answer in self._offer(sink, _batch(due, self._checkpoint, "retry")):
+            if isinstance(answer, Exception):
+                self._retry_failed(part, answer, entries[part.offsets[0]])
+            else:
+                self._settle(part, answer, ())
+        return True
+
+    def _offer(self, sink: Sink, batch: Batch) -> Iterator[tuple[Batch, Report | Exception]]:
+        """Deliver a batch, in order; split it on an error until the poison event stands alone.
+
+        What a sink says about itself (`SinkError`) is not about an event: it is raised.
+        """
+        try:
+            report = self._plugins.deliver(sink, batch)
+        except (SinkError, PluginError, JournalError):
+            raise
+        except Exception as error:  # noqa: BLE001  not classed by the sink: look for the event
+            if len(batch.events) == 1:
+                yield batch, error
+                return
+            self._logger.warning(
+                "delivery.split", extra={"events": len(batch.events), "error": describe(error)}
+            )
+            for half in _halves(batch):
+                yield from self._offer(sink, half)
+        else:
+            yield batch, report
+
+    # -- outcomes --------------------------------------------------------------------------
+
+    def _settle(self, batch: Batch, report: Report, filtered: Sequence[int]) -> None:
+        settlement = settlement_for(
+            self.name,
+            batch,
+            report,
+            filtered=self._filtered_within(batch, filtered),
+            at=self._clock.now(),
+            next_at=self._next_at,
+        )
+        self._commit(settlement)
+        self._last_success = self._clock.now()
+        if self._backoff.succeed():
+            self._logger.info("sink.recovered")
+            self._journal.hasten(self.name, self._clock.now()).wait()
+        self._plugins.notify(
+            "meter_batch_delivered", sink_name=self.name, batch=batch, report=report
+        )
+        self._announce_dead(batch, settlement)
+
+    def _set_aside(
+        self, suspects: Sequence[tuple[Batch, Exception]], filtered: Sequence[int]
+    ) -> None:
+        for batch, error in suspects:
+            retry = Retry(describe(error), self._clock.now() + delay(1, self._chance))
+            self._commit(
+                Settlement(
+                    self.name,
+                    "new",
+                    batch.checkpoint,
+                    self._clock.now(),
+                    filtered=self._filtered_within(batch, filtered),
+                    retrying={batch.offsets[0]: retry},
+                )
+            )
+            self._logger.warning(
+                "event.set_aside",
+                extra={"event_id": batch.events[0].event_id, "error": describe(error)},
+            )
+
+    def _retry_failed(self, batch: Batch, error: Exception, entry: SetAside) -> None:
+        """Keep an event for later, or give it up if the sink took others since it last failed."""
+        now, attempts = self._clock.now(), entry.attempts + 1
+        settlement = Settlement(self.name, "retry", None, now)
+        if attempts >= MAX_ATTEMPTS and self._last_success > entry.tried_at:
+            reason = f"failed {attempts} times while the sink took others: {describe(error)}"
+            settlement = replace(settlement, rejected={entry.offset: reason})
+        else:
+            retry = Retry(describe(error), now + delay(attempts, self._chance))
+            settlement = replace(settlement, retrying={entry.offset: retry})
+        self._commit(settlement)
+        self._announce_dead(batch, settlement)
+
+    def _commit(self, settlement: Settlement) -> None:
+        self._journal.settle(settlement).wait()
+        if settlement.checkpoint is not None:
+            self._checkpoint = settlement.checkpoint
+
+    def _announce_dead(self, batch: Batch, settlement: Settlement) -> None:
+        if not settlement.rejected:
+            return
+        events = dict(zip(batch.offsets, batch.events, strict=True))
+        for offset, reason in settlement.rejected.items():
+            event = events[offset]
+            self._logger.error(
+                "event.dead_lettered", extra={"event_id": event.event_id, "reason": reason}
+            )
+            self._plugins.notify(
+                "meter_event_dead_lettered", sink_name=self.name, event=event, reason=reason
+            )
+
+    def _filtered_within(self, batch: Batch, filtered: Sequence[int]) -> list[int]:
+        return [o for o in filtered if self._checkpoint < o <= batch.checkpoint]
+
+    def _next_at(self) -> datetime:
+        return self._clock.now() + timedelta(seconds=HELD_SECONDS)
+
+    # -- the sink's life -------------------------------------------------------------------
+
+    def _open(self) -> Sink:
+        """Make and open the sink, and agree with it on where it stands."""
+        start = self._config.start or self._class.default_start
+        row = self._journal.register_sink(
+            self.name,
+            self._config.type,
+            skip_existing=start == "now",
+            not_before=start if isinstance(start, datetime) else None,
+        ).wait()
+        context = SinkContext(
+            name=self.name,
+            journal_id=self._journal.journal_id,
+            state=self._journal.sink_state(self.name, self._config.type),
+            clock=self._clock,
+            log=self._logger,
+        )
+        sink = self._class(self._config.options, context)
+        position = sink.open()
+        self._sink = sink
+        self._checkpoint = row.checkpoint
+        if position is not None:
+            self._agree(position, row.checkpoint)
+        if row.parked is not None:
+            self._journal.park_sink(self.name, None).wait()
+        self._admits = predicate_for(self.name, self._pipelines, row.not_before)
+        self._logger.info("sink.opened", extra={"checkpoint": self._checkpoint})
+        return sink
+
+    def _agree(self, position: Position, checkpoint: int) -> None:
+        """Believe the destination's own books; park when they are not about this journal."""
+        if position.journal_id != self._journal.journal_id:
+            raise FatalSinkError(
+                "the destination was filled from another journal; give the sink a destination "
+                "of its own, or the journal that belongs to this one"
+            )
+        head = self._journal.head()
+        if position.checkpoint > head:
+            raise FatalSinkError(
+                f"the destination has events up to offset {position.checkpoint}, the journal ends "
+                f"at {head}: an older copy of the journal? Restore the newest one"
+            )
+        if position.checkpoint < checkpoint:
+            self._logger.warning(
+                "sink.rewound", extra={"from": checkpoint, "to": position.checkpoint}
+            )
+            self._checkpoint = self._journal.rewind_sink(self.name, position.checkpoint).wait()
+
+    def _close(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            try:
+                sink.close()
+            except Exception as error:  # noqa: BLE001  a plugin may raise anything; the work is done
+                self._logger.warning("sink.close_failed", extra={"error": describe(error)})
+
+    def _park(self, reason: str) -> None:
+        self._logger.error("sink.parked", extra={"reason": reason})
+        try:
+            self._journal.park_sink(self.name, reason).wait()
+        except JournalError as error:
+            self._logger.error("sink.parked_unsaved", extra={"error": str(error)})  # noqa: TRY400  the text is enough
+        self._plugins.notify("meter_sink_parked", sink_name=self.name, reason=reason)
+
+    def _wait_after(self, error: Exception) -> bool:
+        """Back off after a failure of the sink as a whole; false ends a `--once` run."""
+        retry_after = error.retry_after if isinstance(error, RetryableSinkError) else None
+        self._close()  # whatever state it is in, opening repairs it
+        seconds = self._backoff.fail(retry_after)
+        self._logger.warning(
+            "sink.failed",
+            extra={"error": describe(error), "retry_in_seconds": round(seconds, 1)},
+        )
+        if self._finishing and self._backoff.failures >= ONCE_ROUNDS:
+            return False
+        self._halt.wait(seconds)
+        return True
+
+    def _idle_seconds(self) -> float:
+        due = self._journal.next_due(self.name)
+        if due is None:
+            return POLL_SECONDS
+        return min(POLL_SECONDS, max(0.0, (due - self._clock.now()).total_seconds()))
+
+
+def _batch(
+    entries: Sequence[StoredEvent | SetAside], checkpoint: int, purpose: Literal["new", "retry"]
+) -> Batch:
+    return Batch(
+        [entry.event for entry in entries],
+        [entry.offset for entry in entries],
+        checkpoint,
+        purpose,
+    )
+
+
+def _halves(batch: Batch) -> tuple[Batch, Batch]:
+    """Split a batch; the first half's checkpoint is its own last offset."""
+    middle = len(batch.events) // 2
+    first_end = batch.offsets[middle - 1] if batch.purpose == "new" else batch.checkpoint
+    return (
+        Batch(batch.events[:middle], batch.offsets[:middle], first_end, batch.purpose),
+        Batch(batch.events[middle:], batch.offsets[middle:], batch.checkpoint, batch.purpose),
+    )
+
+
+def describe(error: Exception) -> str:
+    """Name an error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

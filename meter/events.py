@@ -1,0 +1,315 @@
+"""Events: immutable facts about usage, and their one-line JSON form.
+
+`AsyncCompleted` and `StreamTerminated` are billed. `AsyncFailed` and `StreamAbandoned` never
+are: they exist so that an audit finds every input in one place.
+
+Durations are exact `Decimal` **seconds**; times are aware **UTC**. An event's id is derived
+from the provider's own fact, never from a clock, chance or the sender, so the same fact
+always has the same id (DESIGN §4).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
+from urllib.parse import quote
+
+import msgspec
+from msgspec import field
+from msgspec.structs import force_setattr
+
+from meter.errors import InvalidEvent
+
+__all__ = [
+    "BILLED_KINDS",
+    "KINDS",
+    "AnyEvent",
+    "AsyncCompleted",
+    "AsyncFailed",
+    "Event",
+    "StreamAbandoned",
+    "StreamTerminated",
+    "decode_event",
+    "encode_event",
+    "event_id_for",
+    "exact_seconds",
+    "format_seconds",
+]
+
+MAX_SECONDS: Final = Decimal(10**7)
+"""The longest believable duration, seconds (DESIGN §4); about 116 days."""
+
+_NANO: Final = Decimal("1E-9")
+_ONE: Final = Decimal(1)
+
+UtcTime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def exact_seconds(value: object) -> Decimal:
+    """Read a provider's duration as exact seconds.
+
+    Args:
+        value: an `int` or `Decimal` as it stood in the JSON. Floats are refused, as their
+            decimals are already lost; so are null, booleans and text.
+
+    Returns:
+        Seconds with at most 9 decimals (half-even beyond) and no trailing zeros.
+
+    Raises:
+        InvalidEvent: not a number, negative, or over 10^7 seconds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        shown = "null" if value is None else f"of type {type(value).__name__}"
+        raise InvalidEvent(f"seconds: expected a number, got a value {shown}")
+    number = Decimal(value) if isinstance(value, int) else value
+    exponent = number.as_tuple().exponent
+    if isinstance(exponent, str):
+        raise InvalidEvent(f"seconds: expected a finite number, got {number}")
+    if number < 0:
+        raise InvalidEvent(f"seconds: expected 0 or more, got {number}")
+    if number > MAX_SECONDS:
+        raise InvalidEvent(f"seconds: expected at most {MAX_SECONDS}, got {number}")
+    if exponent == 0:
+        return number
+    if exponent < -9:  # noqa: PLR2004  nine decimals, as in DESIGN §4
+        number = number.quantize(_NANO, rounding=ROUND_HALF_EVEN)
+    whole = number.to_integral_value()
+    return whole.quantize(_ONE) if whole == number else number.normalize()
+
+
+def format_seconds(seconds: Decimal) -> str:
+    """Write exact seconds as people and billing systems read them: no exponent, no padding."""
+    return format(seconds, "f")
+
+
+def event_id_for(provider: str, noun: str, provider_id: str, suffix: str = "") -> str:
+    """Derive an event id from the provider's fact.
+
+    The provider's id is percent-encoded, so that no two facts can share an id by way of a
+    separator inside one of them.
+    """
+    return f"{provider}:{noun}:{quote(provider_id, safe='')}{suffix}"
+
+
+class Event(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+):
+    """What every event carries. Use one of the four kinds below.
+
+    Attributes:
+        event_id: derived by meter; give none, or the very one that meter derives.
+        provider: who measured it; part of the event id.
+        provider_id: the transcript's or session's id at the provider.
+        customer_id: whose usage it is; opaque text, taken exactly as given, never empty.
+        dimensions: further text by name (`project_id`, `order_id`, …).
+        collector: the collector's name in the pipelines file.
+        occurred_at: when the usage happened or became known, UTC; decides its month.
+        recorded_at: when meter made the event, UTC.
+
+    Raises:
+        InvalidEvent: on construction, when a field cannot be true.
+    """
+
+    kind: ClassVar[str] = ""
+    _noun: ClassVar[str] = ""
+    _suffix: ClassVar[str] = ""
+
+    event_id: str = ""
+    provider: str = "assemblyai"
+    provider_id: str
+    customer_id: str
+    dimensions: dict[str, str] = field(default_factory=dict)
+    collector: str
+    occurred_at: UtcTime
+    recorded_at: UtcTime
+
+    def __post_init__(self) -> None:
+        """Derive the id, bring times to UTC and refuse what cannot be true."""
+        if not self.provider_id:
+            raise InvalidEvent("provider_id: expected the provider's id, got empty text")
+        if not self.customer_id:
+            raise InvalidEvent("customer_id: expected whose usage it is, got empty text")
+        if not self.provider or ":" in self.provider:
+            raise InvalidEvent("provider: expected a name without a colon")
+        derived = event_id_for(self.provider, self._noun, self.provider_id, self._suffix)
+        if not self.event_id:
+            force_setattr(self, "event_id", derived)
+        elif self.event_id != derived:
+            raise InvalidEvent(
+                f"event_id: meter derives {derived!r} from this fact, the sender says "
+                f"{self.event_id!r}; leave event_id out"
+            )
+        self._to_utc("occurred_at", "recorded_at")
+
+    def _to_utc(self, *names: str) -> None:
+        for name in names:
+            moment = getattr(self, name)
+            if moment is None or moment.tzinfo is UTC:
+                continue
+            if moment.tzinfo is None:
+                raise InvalidEvent(f"{name}: expected a time with a zone, such as …Z")
+            force_setattr(self, name, moment.astimezone(UTC))
+
+    def _to_exact(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                force_setattr(self, name, exact_seconds(value))
+
+    @property
+    def billed_seconds(self) -> Decimal | None:
+        """The billed quantity in seconds; None on a kind that is never billed."""
+        return None
+
+    def same_substance(self, other: Event) -> bool:
+        """Tell whether another event with this id says the same: whose usage, and how much.
+
+        Two such events are duplicates; if this is false they are a conflict (DESIGN §4).
+        """
+        return self.customer_id == other.customer_id and self.billed_seconds == other.billed_seconds
+
+
+class AsyncCompleted(Event, frozen=True, kw_only=True, tag="async_completed"):
+    """A pre-recorded job is done and billed for its `audio_duration`.
+
+    Attributes:
+        seconds: the billed `audio_duration`.
+        model: `speech_model_used`: what ran, hence what it is priced by.
+        language: the language code, as reported.
+        features: names of the add-ons that were on, sorted; each has its own rate.
+        channels: how many audio channels, where the provider says.
+    """
+
+    kind: ClassVar[str] = "async_completed"
+    _noun: ClassVar[str] = "transcript"
+
+    seconds: Decimal
+    model: str | None = None
+    language: str | None = None
+    features: tuple[str, ...] = ()
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what all events share, then the quantity."""
+        Event.__post_init__(self)
+        self._to_exact("seconds")
+
+    @property
+    def billed_seconds(self) -> Decimal | None:
+        """The billed quantity in seconds."""
+        return self.seconds
+
+
+class AsyncFailed(Event, frozen=True, kw_only=True, tag="async_failed"):
+    """A pre-recorded job failed; AssemblyAI never bills those.
+
+    Attributes:
+        error: the provider's words, without addresses of the customer's audio.
+    """
+
+    kind: ClassVar[str] = "async_failed"
+    _noun: ClassVar[str] = "transcript"
+    _suffix: ClassVar[str] = ":failed"
+
+    error: str = ""
+
+
+class StreamTerminated(Event, frozen=True, kw_only=True, tag="stream_terminated"):
+    """A streaming session ended and is billed for the time its socket was open.
+
+    Attributes:
+        seconds: the billed `session_duration_seconds`.
+        audio_seconds: `audio_duration_seconds`, which is *not* what is billed.
+        started_at: when the session began, UTC.
+        model: the speech model of the session.
+    """
+
+    kind: ClassVar[str] = "stream_terminated"
+    _noun: ClassVar[str] = "session"
+
+    seconds: Decimal
+    audio_seconds: Decimal | None = None
+    started_at: UtcTime | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what all events share, then the quantities."""
+        Event.__post_init__(self)
+        self._to_exact("seconds", "audio_seconds")
+        self._to_utc("started_at")
+
+    @property
+    def billed_seconds(self) -> Decimal | None:
+        """The billed quantity in seconds."""
+        return self.seconds
+
+
+class StreamAbandoned(Event, frozen=True, kw_only=True, tag="stream_abandoned"):
+    """A streaming session outlived its limit and no Termination was seen: bounds, no figure.
+
+    Attributes:
+        lower_seconds: the session lasted at least this long.
+        upper_seconds: it cannot have lasted longer.
+        started_at: when the session began, UTC.
+        model: the speech model of the session.
+    """
+
+    kind: ClassVar[str] = "stream_abandoned"
+    _noun: ClassVar[str] = "session"
+    _suffix: ClassVar[str] = ":abandoned"
+
+    lower_seconds: Decimal
+    upper_seconds: Decimal | None = None
+    started_at: UtcTime | None = None
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what all events share, then the bounds."""
+        Event.__post_init__(self)
+        self._to_exact("lower_seconds", "upper_seconds")
+        self._to_utc("started_at")
+        if self.upper_seconds is not None and self.upper_seconds < self.lower_seconds:
+            raise InvalidEvent("upper_seconds: expected at least lower_seconds")
+
+
+AnyEvent: TypeAlias = AsyncCompleted | AsyncFailed | StreamTerminated | StreamAbandoned
+
+KINDS: Final = ("async_completed", "stream_terminated", "async_failed", "stream_abandoned")
+BILLED_KINDS: Final = ("async_completed", "stream_terminated")
+
+_encoder: Final = msgspec.json.Encoder(decimal_format="number", order="deterministic")
+_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode_event(event: Event) -> bytes:
+    """Write an event as one line of JSON, without the newline; decimals stay exact.
+
+    Raises:
+        InvalidEvent: a text holds what UTF-8 cannot (a lone surrogate).
+    """
+    try:
+        return _encoder.encode(event)
+    except UnicodeEncodeError as error:
+        raise InvalidEvent(f"{event.event_id!a}: text that UTF-8 cannot hold") from error
+
+
+def decode_event(line: bytes | str) -> AnyEvent:
+    """Read an event from its JSON form.
+
+    Raises:
+        InvalidEvent: not JSON, an unknown kind or field, a missing field, or a value that
+            cannot be true; the text says which.
+    """
+    try:
+        return _decoder.decode(line)  # type: ignore[no-any-return]  # mypy cannot see through a union alias
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, InvalidEvent):
+            raise error.__cause__ from None
+        raise InvalidEvent(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvent(f"not JSON: {error}") from None

@@ -1,0 +1,187 @@
+"""What every journal backend does; one suite of tests runs against all of them.
+
+A journal is the append-only, durable truth (DESIGN §5). Writes return a `Ticket` that
+resolves after the commit; concurrent writes share a commit. Reads see what is committed.
+Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from meter.events import Event
+    from meter.journal.records import (
+        JournalTotals,
+        NewReceipt,
+        Quarantined,
+        Receipt,
+        Recorded,
+        SetAside,
+        Settlement,
+        SinkRow,
+        StoredEvent,
+        Ticket,
+        Watched,
+    )
+    from meter.sinks import SinkState
+
+__all__ = ["Journal"]
+
+
+class Journal(ABC):
+    """A journal, open. Close it; until then it may hold threads and connections."""
+
+    journal_id: str
+    """Names this journal for ever; sinks keep it beside their own checkpoint."""
+
+    # -- events ------------------------------------------------------------------------
+
+    @abstractmethod
+    def append(self, events: Sequence[Event]) -> Ticket[list[Recorded]]:
+        """Record events; the answers are in the same order.
+
+        An event id is recorded once, for ever. A conflict is quarantined in the same
+        transaction, and the first one stands.
+        """
+
+    @abstractmethod
+    def read(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to `limit` events with an offset beyond `after`, in order."""
+
+    @abstractmethod
+    def head(self) -> int:
+        """Return the highest offset, 0 when there is no event."""
+
+    @abstractmethod
+    def find(self, event_id: str) -> Event | None:
+        """Return one event by its id."""
+
+    @abstractmethod
+    def on_append(self, callback: Callable[[], None]) -> None:
+        """Call back after each commit of this process that recorded events; must not block."""
+
+    # -- receipts ----------------------------------------------------------------------
+
+    @abstractmethod
+    def add_receipt(self, receipt: NewReceipt) -> Ticket[None]:
+        """Make a webhook delivery durable before it is understood."""
+
+    @abstractmethod
+    def due_receipts(
+        self, collector: str, now: datetime, *, skip: Iterable[int], limit: int
+    ) -> list[Receipt]:
+        """Return open receipts whose time has come, oldest first, less those being worked on."""
+
+    @abstractmethod
+    def open_receipts(self, collector: str) -> int:
+        """Count the receipts that are not settled."""
+
+    @abstractmethod
+    def settle_receipt(
+        self,
+        receipt_id: int,
+        outcome: str,
+        *,
+        event: Event | None = None,
+        quarantined: Quarantined | None = None,
+    ) -> Ticket[Recorded | None]:
+        """Close a receipt together with what it became, in one transaction."""
+
+    @abstractmethod
+    def retry_receipt(self, receipt_id: int, error: str, next_at: datetime) -> Ticket[None]:
+        """Keep a receipt open; it is due again at `next_at`."""
+
+    # -- quarantine, cursors, and what a backfill remembers -------------------------------
+
+    @abstractmethod
+    def quarantine(self, items: Sequence[Quarantined]) -> Ticket[int]:
+        """Keep things that cannot become events; answers how many were new."""
+
+    @abstractmethod
+    def is_quarantined(self, collector: str, provider_id: str) -> bool:
+        """Tell whether something about this transcript or session waits in quarantine."""
+
+    @abstractmethod
+    def cursor(self, collector: str) -> str | None:
+        """Return how far a collector has walked, in its own words."""
+
+    @abstractmethod
+    def set_cursor(self, collector: str, value: str) -> Ticket[None]:
+        """Remember how far a collector has walked."""
+
+    @abstractmethod
+    def watched(self, collector: str) -> list[Watched]:
+        """Return the transcripts that a backfill remembers."""
+
+    @abstractmethod
+    def watch(
+        self, collector: str, items: Iterable[Watched], forget: Iterable[str]
+    ) -> Ticket[None]:
+        """Remember transcripts, and forget others by provider id."""
+
+    @abstractmethod
+    def set_trouble(self, collector: str, trouble: str | None) -> Ticket[None]:
+        """Keep why a collector cannot work (a refused key), for `meter status`; None clears it."""
+
+    # -- sinks -------------------------------------------------------------------------
+
+    @abstractmethod
+    def register_sink(
+        self, name: str, sink_type: str, *, skip_existing: bool, not_before: datetime | None
+    ) -> Ticket[SinkRow]:
+        """Return the sink's row, made on first sight; later the start changes nothing."""
+
+    @abstractmethod
+    def settle(self, settlement: Settlement) -> Ticket[None]:
+        """Write the outcome of a delivery, the checkpoint and the sink's state as one."""
+
+    @abstractmethod
+    def rewind_sink(self, name: str, checkpoint: int) -> Ticket[int]:
+        """Take a sink back, because its destination knows less than we recorded.
+
+        Everything above is pending again; what was set aside below and then delivered is
+        offered again too. Never goes below where the sink started; answers the checkpoint
+        from now on.
+        """
+
+    @abstractmethod
+    def set_aside_due(self, name: str, now: datetime, limit: int) -> list[SetAside]:
+        """Return the retrying and held events of a sink whose time has come."""
+
+    @abstractmethod
+    def next_due(self, name: str) -> datetime | None:
+        """Return when the next retrying or held event is due."""
+
+    @abstractmethod
+    def hasten(self, name: str, now: datetime) -> Ticket[None]:
+        """Make the retrying events of a sink due now: it works again."""
+
+    @abstractmethod
+    def park_sink(self, name: str, reason: str | None) -> Ticket[None]:
+        """Keep why a sink stopped, or None when it goes on."""
+
+    @abstractmethod
+    def sink_state(self, name: str, sink_type: str) -> SinkState:
+        """Return the public facility for a sink's own durable state."""
+
+    # -- the whole ---------------------------------------------------------------------
+
+    @abstractmethod
+    def totals(self) -> JournalTotals:
+        """Count everything, from one consistent moment."""
+
+    @abstractmethod
+    def probe(self) -> Ticket[None]:
+        """Commit something harmless: resolves when the journal can be written.
+
+        Raises (on the ticket):
+            JournalUnavailable: with the reason.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Finish what was submitted, then let go of everything."""

@@ -1,0 +1,176 @@
+"""The tables of a SQLite journal, and how an older file becomes a newer one.
+
+Times are integers: microseconds since 1970, UTC. Columns that only people need are virtual:
+they cost nothing to write.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import uuid
+from typing import Final
+
+from meter.errors import JournalError
+
+__all__ = ["APPLICATION_ID", "prepare"]
+
+APPLICATION_ID: Final = 0x6D657472
+"""`metr`, in the header of the file: tells a journal from any other SQLite file."""
+
+_V1: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- Offsets are never reused; event_id is unique for ever.
+CREATE TABLE events (
+    offset INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    body TEXT NOT NULL,
+    kind TEXT GENERATED ALWAYS AS (json_extract(body, '$.kind')) VIRTUAL,
+    customer_id TEXT GENERATED ALWAYS AS (json_extract(body, '$.customer_id')) VIRTUAL,
+    occurred_at TEXT GENERATED ALWAYS AS (json_extract(body, '$.occurred_at')) VIRTUAL,
+    recorded_at TEXT GENERATED ALWAYS AS (json_extract(body, '$.recorded_at')) VIRTUAL
+);
+-- How many events of each kind: kept with each commit, so that status needs no scan.
+CREATE TABLE event_counts (kind TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE receipts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collector TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    query TEXT NOT NULL,
+    fields TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open',       -- open, settled
+    outcome TEXT,                             -- what it became, once settled
+    event_id TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    first_error_at INTEGER,
+    last_error TEXT,
+    next_at INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX receipts_open ON receipts (collector, next_at) WHERE state = 'open';
+
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collector TEXT NOT NULL,
+    key TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    provider_id TEXT,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'open',
+    times INTEGER NOT NULL DEFAULT 1,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    UNIQUE (collector, key)
+);
+CREATE INDEX quarantine_provider ON quarantine (collector, provider_id);
+
+CREATE TABLE collectors (name TEXT PRIMARY KEY, cursor TEXT, trouble TEXT) WITHOUT ROWID;
+CREATE TABLE watched (
+    collector TEXT NOT NULL,
+    provider_id TEXT NOT NULL,
+    state TEXT NOT NULL,                      -- unfinished, foreign
+    created INTEGER NOT NULL,
+    PRIMARY KEY (collector, provider_id)
+) WITHOUT ROWID;
+
+-- One checkpoint a sink; the counters move in the same transaction.
+CREATE TABLE sinks (
+    name TEXT PRIMARY KEY,
+    type TEXT NOT NULL,
+    checkpoint INTEGER NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    filtered INTEGER NOT NULL DEFAULT 0,
+    not_before INTEGER,
+    parked TEXT
+) WITHOUT ROWID;
+-- What happened to which offsets: one row a delivery. `filtered` is NULL or ranges '3-7,9'.
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY,
+    sink TEXT NOT NULL,
+    purpose TEXT NOT NULL,
+    first_offset INTEGER NOT NULL,
+    last_offset INTEGER NOT NULL,
+    delivered INTEGER NOT NULL,
+    filtered TEXT,
+    at INTEGER NOT NULL
+);
+CREATE INDEX deliveries_by_offset ON deliveries (sink, first_offset);
+-- Exceptions to a checkpoint: retrying, held, dead; and delivered, once they were one of these.
+CREATE TABLE exceptions (
+    sink TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    next_at INTEGER,
+    PRIMARY KEY (sink, offset)
+) WITHOUT ROWID;
+CREATE INDEX exceptions_due ON exceptions (sink, state, next_at);
+CREATE TABLE sink_state (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+"""
+
+_MIGRATIONS: Final = (_V1,)
+"""Entry n takes a file from version n to n + 1; entries are never edited once released."""
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> str:
+    """Bring a file to this version's tables and return its journal id.
+
+    Safe beside other processes that do the same.
+
+    Raises:
+        JournalError: another program's database, or a journal from a newer meter.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if application != APPLICATION_ID and (tables or application or version):
+            raise JournalError(
+                f"{path} is a SQLite database of something else, not a meter journal; "
+                "give `journal:` another path"
+            )
+        if version > len(_MIGRATIONS):
+            raise JournalError(
+                f"{path} was made by a newer meter (version {version} of its tables, this one "
+                f"knows {len(_MIGRATIONS)}); update meter"
+            )
+        for script in _MIGRATIONS[version:]:
+            for statement in _statements(script):
+                connection.execute(statement)
+        if version == 0:
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(
+                "INSERT INTO meta VALUES ('journal_id', ?), ('probe', '0')", (str(uuid.uuid4()),)
+            )
+        if version != len(_MIGRATIONS):
+            connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+        (journal_id,) = connection.execute(
+            "SELECT value FROM meta WHERE key = 'journal_id'"
+        ).fetchone()
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return str(journal_id)
+
+
+def _statements(script: str) -> list[str]:
+    """Split a script; sqlite3's own `executescript` would commit our transaction."""
+    statements: list[str] = []
+    lines: list[str] = []
+    for line in script.splitlines():
+        lines.append(line)
+        statement = "\n".join(lines)
+        if sqlite3.complete_statement(statement):
+            statements.append(statement)
+            lines = []
+    return statements

@@ -1,0 +1,278 @@
+"""Checkpoints, their exceptions and the state of sinks, in SQLite."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from meter.events import decode_event
+from meter.journal import offsets, sqlite_events
+from meter.journal.records import Balance, SetAside, Settlement, SinkRow
+from meter.journal.sqlite_events import from_micros, to_micros
+from meter.sinks import StateWrite
+
+if TYPE_CHECKING:
+    from meter.journal.records import Ticket
+
+__all__ = ["SqliteSinkState", "balances", "due", "hasten", "register", "rewind", "settle"]
+
+
+def register(
+    connection: sqlite3.Connection,
+    name: str,
+    sink_type: str,
+    *,
+    skip_existing: bool,
+    not_before: datetime | None,
+    at: datetime,
+) -> SinkRow:
+    """Return the sink's row, made on first sight."""
+    row = connection.execute(
+        "SELECT checkpoint, not_before, parked FROM sinks WHERE name = ?", (name,)
+    ).fetchone()
+    if row is None:
+        head = sqlite_events.head(connection) if skip_existing else 0
+        floor = None if not_before is None else to_micros(not_before)
+        skipped = _recorded(connection) if skip_existing else 0
+        connection.execute(
+            "INSERT INTO sinks (name, type, checkpoint, filtered, not_before)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (name, sink_type, head, skipped, floor),
+        )
+        if skipped:
+            connection.execute(
+                "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered,"
+                " filtered, at) VALUES (?, 'start', 1, ?, 0, ?, ?)",
+                (name, head, f"1-{head}", to_micros(at)),
+            )
+        row = (head, floor, None)
+    else:
+        connection.execute(
+            "UPDATE sinks SET type = ? WHERE name = ? AND type <> ?", (sink_type, name, sink_type)
+        )
+    floor = row[1]
+    return SinkRow(name, sink_type, row[0], None if floor is None else from_micros(floor), row[2])
+
+
+def _recorded(connection: sqlite3.Connection) -> int:
+    (n,) = connection.execute("SELECT coalesce(sum(n), 0) FROM event_counts").fetchone()
+    return int(n)
+
+
+_SET_ASIDE = (
+    "INSERT INTO exceptions (sink, offset, state, reason, attempts, first_at, changed_at, next_at)"
+    " VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    " reason = excluded.reason, attempts = attempts + 1, changed_at = excluded.changed_at,"
+    " next_at = excluded.next_at"
+)
+
+
+def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
+    """Write one delivery's outcome: counters, checkpoint, exceptions, audit row, sink state."""
+    s = settlement
+    at = to_micros(s.at)
+    connection.execute(
+        "UPDATE sinks SET delivered = delivered + ?, filtered = filtered + ?,"
+        " checkpoint = coalesce(?, checkpoint) WHERE name = ?",
+        (
+            0 if s.purpose == "replay" else len(s.delivered),
+            len(s.filtered),
+            s.checkpoint,
+            s.sink,
+        ),
+    )
+    if s.purpose == "retry":
+        connection.executemany(
+            "UPDATE exceptions SET state = 'delivered', changed_at = ?, next_at = NULL,"
+            " attempts = attempts + 1 WHERE sink = ? AND offset = ?",
+            [(at, s.sink, offset) for offset in s.delivered],
+        )
+    waiting = [(o, "held", r.reason, to_micros(r.next_at)) for o, r in s.held.items()]
+    waiting += [(o, "retrying", r.reason, to_micros(r.next_at)) for o, r in s.retrying.items()]
+    connection.executemany(
+        _SET_ASIDE,
+        [(s.sink, o, state, reason, at, at, next_at) for o, state, reason, next_at in waiting]
+        + [(s.sink, o, "dead", reason, at, at, None) for o, reason in s.rejected.items()],
+    )
+    touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.rejected]
+    connection.execute(
+        "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            s.sink,
+            s.purpose,
+            min(touched),
+            max(touched),
+            len(s.delivered),
+            offsets.pack(sorted(s.filtered)),
+            at,
+        ),
+    )
+    write_state(connection, s.state)
+
+
+def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
+    """Take a sink back to an offset and count afresh what stands at or below it.
+
+    Never below where the sink started; answers the checkpoint from now on.
+    """
+    (start,) = connection.execute(
+        "SELECT coalesce(max(last_offset), 0) FROM deliveries WHERE sink = ? AND purpose = 'start'",
+        (name,),
+    ).fetchone()
+    checkpoint = max(wanted, int(start))
+    connection.execute("DELETE FROM exceptions WHERE sink = ? AND offset > ?", (name, checkpoint))
+    connection.execute(
+        "UPDATE exceptions SET state = 'retrying', next_at = 0,"
+        " reason = 'the destination went back; offered again'"
+        " WHERE sink = ? AND state = 'delivered'",
+        (name,),
+    )
+    connection.execute(
+        "DELETE FROM deliveries WHERE sink = ? AND first_offset > ?", (name, checkpoint)
+    )
+    filtered = 0
+    for row_id, last, packed in connection.execute(
+        "SELECT id, last_offset, filtered FROM deliveries WHERE sink = ?", (name,)
+    ).fetchall():
+        kept = packed
+        if last > checkpoint:
+            kept = offsets.pack(o for r in offsets.unpack(packed) for o in r if o <= checkpoint)
+            connection.execute(
+                "UPDATE deliveries SET last_offset = ?, filtered = ? WHERE id = ?",
+                (checkpoint, kept, row_id),
+            )
+        filtered += offsets.count_up_to(kept, checkpoint)
+    (events,) = connection.execute(
+        "SELECT count(*) FROM events WHERE offset <= ?", (checkpoint,)
+    ).fetchone()
+    (exceptions,) = connection.execute(
+        "SELECT count(*) FROM exceptions WHERE sink = ? AND state <> 'delivered'", (name,)
+    ).fetchone()
+    connection.execute(
+        "UPDATE sinks SET checkpoint = ?, filtered = ?, delivered = ? WHERE name = ?",
+        (checkpoint, filtered, events - filtered - exceptions, name),
+    )
+    return checkpoint
+
+
+def due(connection: sqlite3.Connection, name: str, now: datetime, limit: int) -> list[SetAside]:
+    """Return retrying and held events whose time has come, longest due first."""
+    return [
+        SetAside(offset, decode_event(body), state, attempts, from_micros(tried))
+        for offset, body, state, attempts, tried in connection.execute(
+            "SELECT x.offset, e.body, x.state, x.attempts, x.changed_at"
+            " FROM exceptions x JOIN events e USING (offset)"
+            " WHERE x.sink = ? AND x.state IN ('retrying', 'held') AND x.next_at <= ?"
+            " ORDER BY x.next_at, x.offset LIMIT ?",
+            (name, to_micros(now), limit),
+        )
+    ]
+
+
+def hasten(connection: sqlite3.Connection, name: str, now: datetime) -> None:
+    """Make a sink's retrying events due now."""
+    connection.execute(
+        "UPDATE exceptions SET next_at = ? WHERE sink = ? AND state = 'retrying' AND next_at > ?",
+        (to_micros(now), name, to_micros(now)),
+    )
+
+
+def balances(connection: sqlite3.Connection) -> list[Balance]:
+    """Count each place of each sink on its own, within the caller's read transaction."""
+    recorded = _recorded(connection)
+    found = []
+    for name, sink_type, checkpoint, delivered, filtered, parked in connection.execute(
+        "SELECT name, type, checkpoint, delivered, filtered, parked FROM sinks ORDER BY name"
+    ).fetchall():
+        places = dict(
+            connection.execute(
+                "SELECT state, count(*) FROM exceptions WHERE sink = ? GROUP BY state", (name,)
+            )
+        )
+        (pending,) = connection.execute(
+            "SELECT count(*) FROM events WHERE offset > ?", (checkpoint,)
+        ).fetchone()
+        oldest = sqlite_events.read(connection, checkpoint, 1)
+        found.append(
+            Balance(
+                sink=name,
+                type=sink_type,
+                checkpoint=checkpoint,
+                recorded=recorded,
+                delivered=delivered,
+                filtered=filtered,
+                dead_lettered=places.get("dead", 0),
+                held=places.get("held", 0),
+                retrying=places.get("retrying", 0),
+                pending=pending,
+                oldest_pending=oldest[0].event.recorded_at if oldest else None,
+                parked=parked,
+            )
+        )
+    return found
+
+
+def write_state(connection: sqlite3.Connection, writes: Iterable[StateWrite]) -> None:
+    """Apply writes to the state of sinks, in order."""
+    for write in writes:
+        if write.value is None:
+            connection.execute(
+                "DELETE FROM sink_state WHERE scope = ? AND key = ?", (write.scope, write.key)
+            )
+        else:
+            connection.execute(
+                "INSERT INTO sink_state VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET value = excluded.value",
+                (write.scope, write.key, write.value),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class SqliteSinkState:
+    """`meter.sinks.SinkState` on the journal's own file."""
+
+    scope: str
+    sink_type: str
+    select: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
+    submit: Callable[[Callable[[sqlite3.Connection], None]], Ticket[None]]
+
+    def get(self, key: str) -> str | None:
+        """Return the value under a key, or None."""
+        rows = self.select(
+            "SELECT value FROM sink_state WHERE scope = ? AND key = ?", (self.scope, key)
+        )
+        return str(rows[0][0]) if rows else None
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int = 1000
+    ) -> list[tuple[str, str]]:
+        """Return up to `limit` pairs in key order: keys with the prefix, beyond `after`."""
+        rows = self.select(
+            "SELECT key, value FROM sink_state WHERE scope = ? AND key > ? AND key >= ?"
+            " AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
+            (self.scope, after, prefix, len(prefix), prefix, limit),
+        )
+        return [(str(key), str(value)) for key, value in rows]
+
+    def put(self, key: str, value: str) -> StateWrite:
+        """Make a write; nothing is stored yet."""
+        return StateWrite(self.scope, key, value)
+
+    def delete(self, key: str) -> StateWrite:
+        """Make a deletion; nothing is stored yet."""
+        return StateWrite(self.scope, key, None)
+
+    def commit(self, writes: Iterable[StateWrite]) -> None:
+        """Store writes in one transaction of their own; durable when this returns."""
+        wanted = list(writes)
+        self.submit(lambda connection: write_state(connection, wanted)).wait()
+
+    def scoped(self, scope: str) -> SqliteSinkState:
+        """Return the state of another scope of this sink's type."""
+        return SqliteSinkState(
+            f"type:{self.sink_type}:{scope}", self.sink_type, self.select, self.submit
+        )

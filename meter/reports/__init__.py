@@ -1,0 +1,1 @@
+"""Reports: what the journal says, added up for people."""

@@ -1,0 +1,63 @@
+"""The double as a program of its own: `meter sandbox`."""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from meter.sandbox.double import AssemblyAISandbox
+from meter.sandbox.faults import Faults
+
+SAMPLE_KEY = "sandbox"
+
+
+def serve(
+    *,
+    host: str,
+    port: int,
+    keys: tuple[str, ...],
+    faults: Faults,
+    latency: float,
+    seed: int,
+    announce: Callable[[str], None],
+) -> None:
+    """Run the AssemblyAI double until SIGINT or SIGTERM, then stop it cleanly and return.
+
+    Call it in the main thread. `latency` is the mean in seconds from submission to the final
+    status. `announce` is given the base URL first, then two lines of Python that point the SDK
+    at it, each in a call of its own and all once requests are answered.
+
+    Raises:
+        OSError: The address is in use or not ours.
+    """
+    with (
+        _termination() as terminated,
+        AssemblyAISandbox(
+            host=host, port=port, keys=keys, faults=faults, latency=latency, seed=seed
+        ) as double,
+    ):
+        announce(double.base_url)
+        announce("import assemblyai as aai")
+        announce(
+            "aai.settings.base_url, aai.settings.api_key = "
+            f'"{double.base_url}", "{keys[0] if keys else SAMPLE_KEY}"'
+        )
+        terminated.wait()
+
+
+@contextmanager
+def _termination() -> Iterator[threading.Event]:
+    """Give an event that the first SIGINT or SIGTERM sets; the handlers before it come back."""
+    terminated = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        terminated.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in numbers}
+    try:
+        yield terminated
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,219 @@
+"""meter's HTTP surface as an ASGI application (DESIGN §11).
+
+It can be mounted inside another application; `meter run` serves it on a port of its own.
+A bare callable, because a routing framework costs a third of the speed on the webhook's path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from meter.errors import ConfigurationError, JournalError
+from meter.http import BodyTooLarge, BodyTooSlow, Response, Route
+
+if TYPE_CHECKING:
+    from meter.clock import Clock
+    from meter.config import ServerOptions
+    from meter.http import Handler, Request
+    from meter.journal import Journal
+
+__all__ = ["App"]
+
+_log = logging.getLogger("meter.server")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_CLOSE: Final = ((b"connection", b"close"),)
+_NOT_FOUND: Final = Response(404, b'{"error":"no such path"}')
+_BUSY: Final = Response(503, b'{"error":"busy; please retry"}', headers=((b"retry-after", b"1"),))
+_TOO_LARGE: Final = Response(413, b'{"error":"the body is too large"}', headers=_CLOSE)
+_TOO_SLOW: Final = Response(
+    503, b'{"error":"the body came too slowly"}', headers=((b"retry-after", b"1"), *_CLOSE)
+)
+_BROKEN: Final = Response(
+    503, b'{"error":"a fault of ours; please retry"}', headers=((b"retry-after", b"10"),)
+)
+READY_SECONDS: Final = 1.0
+"""How long an answer of `/readyz` stands, so that asking cannot wear out the disk."""
+
+
+class _ClientGone(Exception):
+    """The client hung up before its body was complete: there is no one to answer."""
+
+
+class _Request:
+    """One request, read from ASGI."""
+
+    __slots__ = ("_cap", "_deadline", "_receive", "_scope")
+
+    def __init__(self, scope: Scope, receive: Receive, cap: int, deadline: float) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._cap = cap
+        self._deadline = deadline
+
+    @property
+    def query(self) -> bytes:
+        """The raw query string."""
+        query: bytes = self._scope["query_string"]
+        return query
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first header of this lower-case name."""
+        for key, value in self._scope["headers"]:
+            if key == name:
+                return bytes(value)
+        return None
+
+    async def body(self) -> bytes:
+        """Read the whole body, capped while it streams in and within the deadline."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                body, more = await self._some()
+                if not more:
+                    return body
+                parts, size = [body], len(body)
+                while more:
+                    body, more = await self._some()
+                    size += len(body)
+                    if size > self._cap:
+                        raise BodyTooLarge
+                    parts.append(body)
+                return b"".join(parts)
+        except TimeoutError:
+            raise BodyTooSlow from None
+
+    async def _some(self) -> tuple[bytes, bool]:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise _ClientGone
+        body: bytes = message.get("body", b"")
+        if len(body) > self._cap:
+            raise BodyTooLarge
+        return body, message.get("more_body", False)
+
+
+class App:
+    """Routes requests to collectors, and answers for the process itself."""
+
+    def __init__(
+        self,
+        routes: Iterable[tuple[str, Route]],
+        *,
+        options: ServerOptions,
+        journal: Journal,
+        clock: Clock,
+    ) -> None:
+        """Mount the routes, each given with its owner's name.
+
+        Raises:
+            ConfigurationError: two owners want one path; the text names both.
+        """
+        self.draining = False
+        self.answered: Counter[tuple[str, int]] = Counter()
+        self._cap = options.max_body
+        self._deadline = options.receipt_deadline.total_seconds()
+        self._most = options.max_concurrency
+        self._running = 0
+        self._journal = journal
+        self._clock = clock
+        self._ready: tuple[float, Response] | None = None
+        self._paths: dict[str, dict[str, Handler]] = {}
+        owners: dict[str, str] = {}
+        own = [
+            ("meter", Route("GET", "/healthz", self._alive)),
+            ("meter", Route("GET", "/readyz", self._readiness)),
+        ]
+        for owner, route in [*own, *routes]:
+            if owners.setdefault(route.path, owner) != owner:
+                raise ConfigurationError(
+                    f"{owner} and {owners[route.path]} both want the path {route.path}; give one "
+                    "of them another `path:`"
+                )
+            self._paths.setdefault(route.path, {})[route.method] = route.handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        if self._running >= self._most:
+            response = _BUSY
+        else:
+            self._running += 1
+            try:
+                response = await self._answer(scope, receive)
+            except _ClientGone:
+                return
+            finally:
+                self._running -= 1
+        self._count(scope["path"], response.status)
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(response.body)),
+            *response.headers,
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        methods = self._paths.get(scope["path"])
+        if methods is None:
+            return _NOT_FOUND
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        handler = methods.get(method)
+        if handler is None:
+            allow = ", ".join(sorted(methods)).encode()
+            return Response(405, b'{"error":"wrong method"}', headers=((b"allow", allow),))
+        try:
+            request: Request = _Request(scope, receive, self._cap, self._deadline)
+            return await handler(request)
+        except BodyTooLarge:
+            return _TOO_LARGE
+        except BodyTooSlow:
+            return _TOO_SLOW
+        except _ClientGone:
+            raise
+        except Exception:  # noqa: BLE001  a handler's fault is answered 503, never 4xx
+            _log.exception("http.failed", extra={"path": scope["path"]})
+            return _BROKEN
+
+    def _count(self, path: str, status: int) -> None:
+        """Count every answer; log refusals at 1, 2, 4, 8 …, so that a flood stays readable."""
+        key = (path if path in self._paths else "other", status)
+        self.answered[key] += 1
+        count = self.answered[key]
+        if status >= 400 and count & (count - 1) == 0:  # noqa: PLR2004  the HTTP error statuses
+            _log.warning("http.refused", extra={"path": key[0], "status": status, "times": count})
+
+    async def _alive(self, request: Request) -> Response:
+        """Say that the process lives, with what it answered so far."""
+        del request
+        answered = {f"{path} {status}": n for (path, status), n in sorted(self.answered.items())}
+        return Response(200, msgspec.json.encode({"status": "alive", "answered": answered}))
+
+    async def _readiness(self, request: Request) -> Response:
+        """Say whether a webhook would be stored now, by storing something harmless."""
+        del request
+        if self.draining:
+            return Response(503, b'{"status":"draining"}')
+        now = self._clock.monotonic()
+        if self._ready is None or now - self._ready[0] >= READY_SECONDS:
+            try:
+                await self._journal.probe()
+                answer = Response(200, b'{"status":"ready"}')
+            except JournalError as error:
+                _log.error("journal.unwritable", extra={"error": str(error)})
+                answer = Response(503, b'{"status":"the journal cannot be written"}')
+            self._ready = (now, answer)
+        return self._ready[1]

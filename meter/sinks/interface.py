@@ -1,0 +1,226 @@
+"""The sink interface: what delivery promises a sink, and what a sink promises back."""
+
+from __future__ import annotations
+
+import builtins
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+if TYPE_CHECKING:
+    import logging
+
+    from meter.clock import Clock
+    from meter.events import Event
+    from meter.sinks import options as _options
+
+__all__ = [
+    "Batch",
+    "Guarantee",
+    "Position",
+    "Report",
+    "Sink",
+    "SinkContext",
+    "SinkState",
+    "StateWrite",
+]
+
+
+class Guarantee(Enum):
+    """What a sink promises about an event that is delivered again after a crash.
+
+    The value is what `meter plugins` and `meter check` print.
+    """
+
+    ATOMIC = "atomic with checkpoint"
+    """Rows and checkpoint are one transaction of the destination: never twice, never short."""
+    REPAIRS = "repairs on open"
+    """A crash may leave a tail beyond the checkpoint; `open` cuts it back before going on."""
+    WINDOW = "idempotent within a window"
+    """The destination refuses a repeated event id, but only for a time."""
+    AT_LEAST_ONCE = "at least once"
+    """After a crash an event may arrive twice; the destination must cope."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one call of `Sink.deliver` is given. Never empty.
+
+    Attributes:
+        events: in journal order, each event id once.
+        offsets: the journal offset of each event, in the same order.
+        checkpoint: once every event here is delivered, everything up to this offset is
+            settled for this sink. It may lie beyond the last offset (filtered events), and
+            stays where it was for a retry or a replay.
+        purpose: `new` in order above the checkpoint; `retry` of events set aside earlier;
+            `replay` of what was delivered once. Retries and replays are out of order.
+    """
+
+    events: Sequence[Event]
+    offsets: Sequence[int]
+    checkpoint: int
+    purpose: Literal["new", "retry", "replay"] = "new"
+
+
+@dataclass(frozen=True, slots=True)
+class StateWrite:
+    """One write to a sink's durable state; made by `SinkState.put` and `SinkState.delete`."""
+
+    scope: str
+    key: str
+    value: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a sink says became of a batch, by event id. What it does not mention is retried.
+
+    Attributes:
+        delivered: safe at the destination now.
+        duplicate: was there already; counts as delivered.
+        held: cannot be placed yet, with the reason; the sink wants it again later.
+        rejected: refused for good, with the reason; becomes a dead letter.
+        state: writes to the sink's durable state, committed **in the same transaction** as
+            this report and the checkpoint.
+    """
+
+    delivered: Collection[str] = ()
+    duplicate: Collection[str] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+    rejected: Mapping[str, str] = field(default_factory=dict)
+    state: Sequence[StateWrite] = ()
+
+    @classmethod
+    def everything(cls, batch: Batch, *, state: Sequence[StateWrite] = ()) -> Report:
+        """Return the report of a batch that was delivered whole."""
+        return cls(delivered=[event.event_id for event in batch.events], state=state)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a sink stands by its own books, read from the destination on open."""
+
+    journal_id: str
+    checkpoint: int
+
+
+class SinkState(Protocol):
+    """A sink's own durable state, kept in the journal's database (DESIGN §5).
+
+    An ordered map of text keys to text values, within one scope. The default scope belongs
+    to the sink's name in the pipelines file; `scoped` opens one that is shared by every sink
+    of this type, for state that must survive a renaming.
+    """
+
+    def get(self, key: str) -> str | None:
+        """Return the value under a key, or None."""
+
+    def scan(
+        self, prefix: str = "", *, after: str = "", limit: int = 1000
+    ) -> list[tuple[str, str]]:
+        """Return up to `limit` pairs in key order: keys with the prefix, beyond `after`."""
+
+    def put(self, key: str, value: str) -> StateWrite:
+        """Make a write for `commit` or `Report.state`; nothing is stored yet."""
+
+    def delete(self, key: str) -> StateWrite:
+        """Make a deletion for `commit` or `Report.state`; nothing is stored yet."""
+
+    def commit(self, writes: Iterable[StateWrite]) -> None:
+        """Store writes in one transaction of their own; durable when this returns.
+
+        Raises:
+            JournalUnavailable: nothing was stored.
+        """
+
+    def scoped(self, scope: str) -> SinkState:
+        """Return the state of another scope of this sink's type."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink may use of meter.
+
+    Attributes:
+        name: the sink's name in the pipelines file.
+        journal_id: names the journal; keep it beside a checkpoint of your own.
+        state: durable state of your own.
+        clock: ask it for the time instead of the machine.
+        log: already carries the sink's name.
+    """
+
+    name: str
+    journal_id: str
+    state: SinkState
+    clock: Clock
+    log: logging.LoggerAdapter[logging.Logger]
+
+
+class Sink(ABC):
+    """Delivers batches outward. Subclass it, and return the class from `meter_register_sinks`.
+
+    One instance serves one entry under `sinks:`. Every call comes from one thread that
+    belongs to this instance alone: blocking delays this sink and nothing else.
+
+    Not promised: that `close` is ever called (the process may be killed), that a batch comes
+    only once, or that events are in order of time.
+    """
+
+    type: ClassVar[str]
+    """What stands as `type:` in the pipelines file."""
+    guarantee: ClassVar[Guarantee]
+    guarantee_note: ClassVar[str] = ""
+    """One sentence on how the guarantee is kept, or where it ends."""
+    Options: ClassVar[builtins.type[_options.Options]]
+    """The options model; see `meter.sinks.Options`."""
+    batch_size: ClassVar[int] = 500
+    """The most events in one batch."""
+    default_start: ClassVar[Literal["beginning", "now"]] = "beginning"
+    """Where a new sink starts when `start:` is not given."""
+
+    def __init__(self, options: Any, context: SinkContext) -> None:
+        """Keep what is needed; touch nothing outside yet."""
+        self.options = options
+        self.context = context
+
+    def open(self) -> Position | None:
+        """Connect, repair what a crash left, and get ready; called before the first batch.
+
+        Returns:
+            Where this sink stands, if the destination keeps that itself; otherwise None.
+
+        Raises:
+            FatalSinkError: parks the sink. Anything else is tried again later.
+        """
+        return None
+
+    @abstractmethod
+    def deliver(self, batch: Batch) -> Report:
+        """Deliver a batch and say what became of each event.
+
+        A sink that keeps its own checkpoint may be given again what lies at or below it, if
+        the process died before the report was recorded: answer `duplicate` for those.
+
+        Raises:
+            RetryableSinkError: the whole batch later.
+            FatalSinkError: parks the sink, keeps everything.
+        """
+
+    @classmethod
+    def sandboxed(cls, options: Any, doubles: Mapping[str, str]) -> Any:
+        """Return options that reach nothing but this machine, for `meter run --sandbox`.
+
+        Args:
+            options: as the pipelines file has them, with every path inside a fresh folder.
+            doubles: the addresses of local doubles by provider, such as `assemblyai`.
+
+        Returns:
+            The options to use; a sink that writes to files only returns them as they are.
+            None, the default: this sink has no sandbox, and `--sandbox` refuses the file.
+        """
+        del options, doubles
+
+    def close(self) -> None:  # noqa: B027  most sinks have nothing to let go of
+        """Let go of files and connections; called at most once, perhaps never."""
