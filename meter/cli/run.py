@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -121,6 +120,8 @@ def unfinished(totals: JournalTotals) -> list[str]:
 
 def run_loop(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on uvloop where there is one."""
+    import asyncio
+
     try:
         import uvloop
     except ImportError:

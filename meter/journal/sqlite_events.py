@@ -5,13 +5,25 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from meter.events import Event, decode_event, encode_event
 from meter.journal.records import Quarantined, Recorded, StoredEvent
 
-__all__ = ["find", "from_micros", "head", "insert", "put_quarantined", "read", "to_micros"]
+__all__ = [
+    "Row",
+    "find",
+    "from_micros",
+    "head",
+    "insert",
+    "insert_rows",
+    "put_quarantined",
+    "read",
+    "row_of",
+    "to_micros",
+]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -30,21 +42,42 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-def insert(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Recorded]:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An event on its way into the table."""
+
+    event: Event
+    body: str
+
+
+def row_of(event: Event) -> Row:
+    """Encode an event for the table.
+
+    Raises:
+        InvalidEvent: a text holds what UTF-8 cannot.
+    """
+    return Row(event, encode_event(event).decode())
+
+
+def insert(connection: sqlite3.Connection, event: Event) -> Recorded:
+    """Record one event within the caller's transaction."""
+    (answer,) = insert_rows(connection, [row_of(event)])
+    return answer
+
+
+def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Recorded]:
     """Record events within the caller's transaction; answers are in the same order."""
-    rows = [(event.event_id, encode_event(event).decode()) for event in events]
     before = head(connection)
     changes = connection.total_changes
-    connection.executemany(_INSERT, rows)
+    connection.executemany(_INSERT, [(row.event.event_id, row.body) for row in rows])
     if connection.total_changes - changes == len(rows):
-        answers = [Recorded.RECORDED] * len(rows)
-        _count(connection, events)
-        return answers
-    known = dict(_known(connection, [event.event_id for event in events], before))
+        _count(connection, [row.event for row in rows])
+        return [Recorded.RECORDED] * len(rows)
+    known = dict(_known(connection, [row.event.event_id for row in rows], before))
     answers = []
     recorded: list[Event] = []
     conflicts: list[Quarantined] = []
-    for event in events:
+    for event in (row.event for row in rows):
         first = known.get(event.event_id)
         if first is None:
             known[event.event_id] = event
@@ -57,7 +90,7 @@ def insert(connection: sqlite3.Connection, events: Sequence[Event]) -> list[Reco
             conflicts.append(_conflict(event, first))
     _count(connection, recorded)
     if conflicts:
-        put_quarantined(connection, conflicts, events[0].recorded_at)
+        put_quarantined(connection, conflicts, rows[0].event.recorded_at)
     return answers
 
 
@@ -71,8 +104,8 @@ def _known(
         yield from (
             (event_id, decode_event(body))
             for event_id, body in connection.execute(
-                "SELECT event_id, body FROM events"
-                f" WHERE event_id IN ({marks}) AND offset <= ?",  # noqa: S608  question marks
+                "SELECT event_id, body FROM events"  # noqa: S608  only question marks are put in
+                f" WHERE event_id IN ({marks}) AND offset <= ?",
                 (*some, up_to),
             )
         )
@@ -112,7 +145,8 @@ def put_quarantined(
     for item in items:
         (times,) = connection.execute(
             "INSERT INTO quarantine"
-            " (collector, key, reason, provider_id, payload, first_at, last_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " (collector, key, reason, provider_id, payload, first_at, last_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at"
             " RETURNING times",
             (item.collector, item.key, item.reason, item.provider_id, item.payload, moment, moment),

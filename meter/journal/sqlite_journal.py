@@ -48,7 +48,9 @@ _CHECKPOINT_PAGES: Final = 8000
 class SqliteJournal(Journal):
     """A journal in one file, in WAL mode with `synchronous=FULL`."""
 
-    def __init__(self, path: Path, clock: Clock, *, run: bool) -> None:
+    def __init__(
+        self, path: Path, clock: Clock, *, run: bool, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
         """Open the file, making it if it does not exist.
 
         Args:
@@ -56,6 +58,7 @@ class SqliteJournal(Journal):
             clock: tells when things are quarantined.
             run: be the one process that runs on it, under the kernel's lock; otherwise work
                 beside it with short transactions.
+            busy_seconds: how long to wait for another process's transaction.
 
         Raises:
             JournalLocked: `run`, and another process runs on it.
@@ -63,12 +66,13 @@ class SqliteJournal(Journal):
         """
         self.path = path
         self._clock = clock
+        self._busy_seconds = busy_seconds
         try:
             self._lock = RunLock(path) if run else None
         except OSError as error:
             raise _unusable(path, error.strerror or str(error)) from None
         try:
-            connection = _connect(path)
+            connection = _connect(path, busy_seconds)
             try:
                 self.journal_id = prepare(connection, str(path))
                 self._writer = GroupWriter(connection, path)
@@ -93,7 +97,7 @@ class SqliteJournal(Journal):
         try:
             return self._local.connection  # type: ignore[no-any-return]  # threading.local is untyped
         except AttributeError:
-            connection = _connect(self.path, cache_kib=4096)
+            connection = _connect(self.path, self._busy_seconds, cache_kib=4096)
             self._local.connection = connection
             with self._guard:
                 self._readers.append(connection)
@@ -307,9 +311,9 @@ class SqliteJournal(Journal):
         return self._writer.call(run)
 
 
-def _connect(path: Path, *, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
+def _connect(path: Path, busy_seconds: float, *, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
     )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -58,7 +58,7 @@ def settle(
     """Close a receipt together with what it became; a settled one stays as it is."""
     answer: Recorded | None = None
     if event is not None:
-        (answer,) = sqlite_events.insert(connection, [event])
+        answer = sqlite_events.insert(connection, event)
         outcome = answer.value
     if quarantined is not None:
         sqlite_events.put_quarantined(connection, [quarantined], at)

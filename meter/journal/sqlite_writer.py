@@ -53,8 +53,11 @@ class GroupWriter:
         return self._submit(receipt)
 
     def events(self, events: Sequence[Event]) -> Ticket[list[Recorded]]:
-        """Submit events; those of one group are inserted together."""
-        return self._submit(list(events))
+        """Submit events; those of one group are inserted together.
+
+        They are encoded here, so that one that cannot be fails its own producer only.
+        """
+        return self._submit([sqlite_events.row_of(event) for event in events])
 
     def call(self, operation: Callable[[sqlite3.Connection], T]) -> Ticket[T]:
         """Submit anything else; it runs within the group's transaction, in a savepoint."""
@@ -127,7 +130,7 @@ class GroupWriter:
         connection = self._connection
         outcomes: list[_Outcome] = []
         receipts: list[tuple[Any, ...]] = []
-        events: list[Event] = []
+        events: list[sqlite_events.Row] = []
         shares: list[tuple[Ticket[Any], int]] = []
         calls: list[tuple[Operation, Ticket[Any]]] = []
         for item, ticket in group:
@@ -150,7 +153,7 @@ class GroupWriter:
             connection.executemany(_INSERT_RECEIPT, receipts)
         recorded = False
         if events:
-            answers = sqlite_events.insert(connection, events)
+            answers = sqlite_events.insert_rows(connection, events)
             recorded = Recorded.RECORDED in answers
             start = 0
             for ticket, count in shares:

@@ -1,0 +1,1 @@
+"""What several test folders share: a clock, events and plugins made in the test itself."""
