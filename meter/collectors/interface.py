@@ -26,6 +26,7 @@ class CollectorContext:
 
     Attributes:
         name: the collector's name in the pipelines file; goes into its events.
+        collectors: the names of all collectors in the file.
         intake: where facts go.
         journal: for what a collector remembers (its cursor).
         clock: ask it for the time instead of the machine.
@@ -33,6 +34,7 @@ class CollectorContext:
     """
 
     name: str
+    collectors: frozenset[str]
     intake: Intake
     journal: Journal
     clock: Clock

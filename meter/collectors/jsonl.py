@@ -8,11 +8,13 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import BeforeValidator, Field
 
 from meter.collectors.interface import Collector
@@ -30,6 +32,8 @@ CHUNK_BYTES: Final = 2 * 1024 * 1024
 """How much is read, and recorded in one commit, at a time."""
 LONGEST_LINE: Final = 1_048_576
 """Bytes; a longer line is set aside like any other bad one, without being read whole."""
+_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 STDIN: Final = Path("-")
 
 
@@ -94,7 +98,7 @@ class JsonlCollector(Collector):
             try:
                 if len(line) > LONGEST_LINE:
                     raise InvalidEvent(f"over {LONGEST_LINE} bytes")
-                events.append(decode_event(line))
+                events.append(self._event(line))
             except InvalidEvent as error:
                 bad.append(self._aside(line, number, str(error)))
         if bad:
@@ -103,6 +107,31 @@ class JsonlCollector(Collector):
             answers = await self.context.intake.record(events)
             for answer in Recorded:
                 self.counts[answer.value] += answers.count(answer)
+
+    def _event(self, line: bytes) -> AnyEvent:
+        """Read a line; who collected it stands if the file knows that collector, else it is us.
+
+        So an export of this journal comes back as it was, and events made elsewhere flow
+        where the pipelines say `from:` this collector.
+        """
+        try:
+            event = decode_event(line)
+        except InvalidEvent as error:
+            event = self._filled_in(line, error)
+        if event.collector in self.context.collectors:
+            return event
+        return replace(event, collector=self.context.name)
+
+    def _filled_in(self, line: bytes, error: InvalidEvent) -> AnyEvent:
+        """Read a line that leaves out what only meter knows; raise the first error otherwise."""
+        try:
+            given = _decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise error from None
+        if not isinstance(given, dict) or {"collector", "recorded_at"} <= given.keys():
+            raise error
+        ours = {"collector": self.context.name, "recorded_at": self.context.clock.now()}
+        return decode_event(_encode({**ours, **given}))
 
     def _aside(self, line: bytes, number: int, reason: str) -> Quarantined:
         """Report a bad line and keep it; the same line again is the same thing."""

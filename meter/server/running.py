@@ -48,6 +48,7 @@ class Run:
                 entry.options,
                 CollectorContext(
                     name=name,
+                    collectors=frozenset(config.collectors),
                     intake=self._intake,
                     journal=journal,
                     clock=clock,
