@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from meter.config.conditions import Condition  # noqa: TC001  pydantic reads it at run time
 from meter.events import BILLED_KINDS
-from meter.sinks import Duration, Options, Secret
+from meter.sinks import Duration, Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,12 +50,6 @@ class ServerOptions(Options):
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(8787, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    admin_secret: Secret | None = Field(
-        None,
-        min_length=1,
-        description="Mints tokens and opens the operator's page; without it both are off "
-        "(the page stays on for loopback).",
-    )
     max_body: int = Field(1_048_576, ge=1, description="The largest request body, bytes.")
     receipt_deadline: Annotated[Duration, AfterValidator(_some_time)] = Field(
         timedelta(seconds=8),

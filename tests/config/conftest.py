@@ -19,7 +19,7 @@ Load = Callable[..., Config]
 
 _GOOD = """\
 journal: data/meter.db
-server: {port: 0, admin_secret: "${ADMIN}", receipt_deadline: 5s}
+server: {port: 0, host: localhost, receipt_deadline: 5s}
 collectors:
   transcripts:
     type: webhook
@@ -46,7 +46,7 @@ pipelines:
     kinds: async_completed
     to: [billing, rows]
 """
-_SECRETS = {"ADMIN": "admin-secret", "WEBHOOK": "webhook-secret", "STRIPE": "sk_secret"}
+_SECRETS = {"WEBHOOK": "webhook-secret", "STRIPE": "sk_secret"}
 
 
 class LedgerSink(Sink):

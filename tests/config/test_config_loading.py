@@ -48,8 +48,7 @@ def test_a_file_in_order_becomes_a_config(
     assert (config.path, config.folder) == (Path("pipelines.yaml"), tmp_path)
     assert config.journal == str(tmp_path / "data" / "meter.db")
     assert config.server.port == 0
-    assert config.server.admin_secret is not None
-    assert config.server.admin_secret.get_secret_value() == "admin-secret"
+    assert config.server.host == "localhost"
     assert config.server.receipt_deadline == timedelta(seconds=5)
     assert list(config.collectors) == ["transcripts", "live"]
     assert config.collectors["transcripts"].options.backfill.every == timedelta(minutes=15)
@@ -130,7 +129,7 @@ pipelines:
 """
 BAD_FAULTS = """\
 1:1: jurnal: unknown key; did you mean 'journal'? (known: collectors, journal, pipelines, server, sinks)
-3:3: server.prot: unknown key; did you mean 'port'? (known: admin_secret, host, max_body, max_concurrency, port, receipt_deadline)
+3:3: server.prot: unknown key; did you mean 'port'? (known: host, max_body, max_concurrency, port, receipt_deadline)
 4:13: server.max_body: expected a whole number, at least 1
 5:21: server.receipt_deadline: expected a duration longer than 0s
 6:9: server.host: expected text, not a list
@@ -335,6 +334,6 @@ def test_the_variables_that_a_file_needs_are_known_before_they_are_set(
     file = tmp_path / "pipelines.yaml"
     file.write_text(good + "# ${COMMENT}\nx: ['$${NOT}', '${WITH:-default}', \"${A}${B}\"]\n")
 
-    assert required_variables(file) == {"ADMIN", "WEBHOOK", "STRIPE", "A", "B"}
+    assert required_variables(file) == {"WEBHOOK", "STRIPE", "A", "B"}
     with pytest.raises(ConfigFaults, match="not found"):
         required_variables(tmp_path / "nowhere.yaml")

@@ -227,6 +227,12 @@ def test_a_report_that_cannot_be_true_parks_the_sink_and_names_the_plugin(
 
 def test_a_fatal_error_parks_the_sink_and_a_restart_goes_on(bench: Bench, journal: Journal) -> None:
     key = {"valid": False}
+    parked: list[tuple[str, str]] = []
+
+    class Watches:
+        @hookimpl
+        def meter_sink_parked(self, sink_name: str, reason: str) -> None:
+            parked.append((sink_name, reason))
 
     def behaviour(_sink: Recording, batch: Batch) -> Report:
         if not key["valid"]:
@@ -235,9 +241,10 @@ def test_a_fatal_error_parks_the_sink_and_a_restart_goes_on(bench: Bench, journa
 
     cls = sink_class(behaviour)
     fill(journal, 5)
-    bench.start(out=cls)
+    bench.start(Watches(), out=cls)
     bench.wait(parked="the key is refused", pending=5)
     assert cls.calls == 1
+    eventually(lambda: parked == [("out", "the key is refused")])
     key["valid"] = True
     bench.start(out=cls)
     bench.wait(parked=None, delivered=5)

@@ -1,0 +1,77 @@
+"""What the documentation is generated from: the commands and the options models themselves."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from meter.cli import cli
+from meter.config import ServerOptions
+from meter.plugins import load_plugins
+
+if TYPE_CHECKING:
+    import click
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+
+def all_help() -> str:
+    """Return every command's help, as a terminal of 80 columns shows it."""
+    parts = [_help(cli, "meter")]
+    parts += [_help(command, f"meter {name}") for name, command in sorted(cli.commands.items())]
+    return "\n".join(parts)
+
+
+def _help(command: click.Command, name: str) -> str:
+    import click
+
+    context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
+    return f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def all_options() -> str:
+    """Return a table of options for the server, and for each collector and sink type."""
+    plugins = load_plugins()
+    parts = [_table("`server`", ServerOptions)]
+    for section, types in (("collectors", plugins.collectors), ("sinks", plugins.sinks)):
+        for extension in sorted(types.found.values(), key=lambda e: e.type):
+            title = f"`{section}`: `type: {extension.type}`"
+            guarantee = getattr(extension.cls, "guarantee", None)
+            note = f"Guarantee: {guarantee.value}. " if guarantee else ""
+            words = getattr(extension.cls, "guarantee_note", "")
+            note += f"{words[:1].upper()}{words[1:]}." if words else ""
+            parts.append(_table(title, extension.cls.Options, note))
+    return "\n".join(parts)
+
+
+def _table(title: str, model: type[BaseModel], note: str = "") -> str:
+    lines = [
+        f"## {title}\n",
+        *([f"{note}\n"] if note else []),
+        "| key | default | |",
+        "|---|---|---|",
+    ]
+    for name, field in model.model_fields.items():
+        lines.append(f"| `{name}` | {_default(field)} | {field.description or ''} |")
+        nested = field.annotation
+        if isinstance(nested, type) and hasattr(nested, "model_fields"):
+            lines += [
+                f"| `{name}.{key}` | {_default(inner)} | {inner.description or ''} |"
+                for key, inner in nested.model_fields.items()
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+        for unit, size in (("h", 3600), ("m", 60)):
+            if seconds >= size and seconds % size == 0:
+                return f"`{seconds / size:g}{unit}`"
+        return f"`{seconds:g}s`"
+    if value is None:
+        return "none"
+    return "" if hasattr(value, "model_fields") else f"`{value}`"

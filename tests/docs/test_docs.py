@@ -1,0 +1,140 @@
+"""What the docs show, runs."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meter import errors, hookspecs
+from meter.cli import cli
+from meter.config import load_config
+from meter.plugins import load_plugins
+from meter.sandbox.double import AssemblyAISandbox
+from meter.sandbox.faults import JobPlan
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+METER = Path(sys.executable).with_name("meter")
+SECRETS = {"ASSEMBLYAI_API_KEY": "key", "METER_WEBHOOK_SECRET": "secret"}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def marked(name: str) -> str:
+    (found,) = re.findall(
+        rf"<!-- runs: {name} -->\n```\w+\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
+    )
+    return str(found)
+
+
+def run(*command: str, cwd: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **SECRETS, "NO_PROXY": "127.0.0.1", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_readme_has_two_commands_and_ci_runs_them() -> None:
+    first, second = blocks("sh")
+    assert "meter run pipelines.yaml --sandbox" in first
+    assert "pytest" in second
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "readme_command 1" in ci
+    assert "readme_command 2" in ci
+
+
+@pytest.mark.parametrize("text", [*blocks("yaml"), (ROOT / "pipelines.yaml").read_text()])
+def test_every_pipelines_file_shown_is_correct(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "pipelines.yaml"
+    path.write_text(text)
+    config = load_config(path, load_plugins(), environ=SECRETS)
+    assert config.warnings == ()
+    assert set(config.pipelines) == set(yaml.safe_load(text)["pipelines"])
+
+
+def test_the_submit_snippet_names_the_customer_exactly(tmp_path: Path) -> None:
+    with AssemblyAISandbox(latency=0) as double:
+        double.plan_next(JobPlan(status="completed", audio_duration=1, webhook_copies=0))
+        script = (
+            f"import assemblyai\nassemblyai.settings.base_url = {double.base_url!r}\n"
+            "assemblyai.settings.api_key = 'key'\n"
+            + marked("submit")
+            + "print(submit('https://a.example/a.mp3', 'Müller & Söhne', project_id='a+b').id)\n"
+        )
+        ran = run(sys.executable, "-c", script, cwd=tmp_path)
+        assert ran.returncode == 0, ran.stderr
+        (job,) = double.truth()
+    assert job.webhook_url == (
+        "https://meter.example.com/webhooks/assemblyai"
+        "?customer_id=M%C3%BCller+%26+S%C3%B6hne&project_id=a%2Bb"
+    )
+
+
+def test_the_sink_shown_and_the_line_shown_work_together(tmp_path: Path) -> None:
+    (tmp_path / "meter_lines.py").write_text(marked("sink"))
+    info = tmp_path / "meter_lines-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: meter-lines\nVersion: 1.0\n")
+    (entry,) = blocks("toml")
+    points = entry.replace("[project.entry-points.meter]", "[meter]").replace('"', "")
+    (info / "entry_points.txt").write_text(points)
+    (tmp_path / "events.jsonl").write_text(marked("line"))
+    (tmp_path / "pipelines.yaml").write_text(
+        "collectors: {import: {type: jsonl, path: events.jsonl}}\n"
+        "sinks: {out: {type: lines, path: out.txt}}\n"
+        "pipelines: {all: {from: import, to: out}}\n"
+    )
+    ran = run(str(METER), "run", "--once", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "out.txt").read_text() == "assemblyai:transcript:t-1 acme 61.5\n"
+    assert len(marked("sink").splitlines()) < 40
+
+
+def test_every_command_is_documented_and_tested() -> None:
+    documented = (ROOT / "docs" / "commands.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for name in cli.commands:
+        assert f"## meter {name}" in documented
+        assert f'"{name}"' in tests
+
+
+def test_every_hook_says_when_and_is_tested() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    hooks = {n: f for n, f in vars(hookspecs).items() if n.startswith("meter_")}
+    assert len(hooks) == 9
+    for name, function in hooks.items():
+        text = inspect.getdoc(function) or ""
+        assert "When:" in text
+        assert "If it raises:" in text
+        assert f"def {name}(" in tests, f"{name} has no test"
+
+
+def test_every_error_is_drawn_in_the_tree() -> None:
+    drawing = inspect.getdoc(errors) or ""
+    for name in errors.__all__:
+        assert name in drawing
+    classes = {
+        n
+        for n, o in vars(errors).items()
+        if isinstance(o, type) and o.__module__ == errors.__name__
+    }
+    assert classes == set(errors.__all__)
+
+
+def test_links_in_the_readme_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
