@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Coroutine
+from collections.abc import Container, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -78,8 +78,8 @@ def run(
     journal = open_journal(config.journal, clock, run=True)
     try:
         if once:
-            _once(Run(config, journal=journal, plugins=plugins, clock=clock))
-            left = unfinished(journal.totals())
+            run_loop(Run(config, journal=journal, plugins=plugins, clock=clock).once())
+            left = unfinished(journal.totals(), config.sinks)
             for line in left:
                 click.echo(f"meter: {line}", err=True)
             if left:
@@ -93,16 +93,12 @@ def run(
         journal.close()
 
 
-def _once(process: Any) -> None:
-    run_loop(process.once())
-
-
-def unfinished(totals: JournalTotals) -> list[str]:
-    """Say what a `--once` run could not finish, a line each."""
+def unfinished(totals: JournalTotals, sinks: Container[str]) -> list[str]:
+    """Say what a `--once` run could not finish, a line each; of sinks, those of the file."""
     lines = [f"collector {name}: {why}" for name, why in sorted(totals.collectors.items())]
     if waiting := totals.receipts.get("open", 0):
         lines.append(f"{waiting} webhook receipts are still open; the next run tries them again")
-    for balance in totals.balances:
+    for balance in (b for b in totals.balances if b.sink in sinks):
         places = {
             "pending": balance.pending,
             "retrying": balance.retrying,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -44,7 +45,7 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_document(totals), indent=2, default=str))
     else:
-        _print(totals, clock.now())
+        _print(totals, clock.now(), config.sinks)
     if not all(balance.balances for balance in totals.balances):
         raise SystemExit(1)
 
@@ -55,7 +56,7 @@ def _document(totals: JournalTotals) -> dict[str, Any]:
     return document
 
 
-def _print(totals: JournalTotals, now: datetime) -> None:
+def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
     recorded = sum(totals.events.values())
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(totals.events.items()))
     click.echo(f"recorded     {recorded} events" + (f": {kinds}" if kinds else ""))
@@ -72,7 +73,7 @@ def _print(totals: JournalTotals, now: datetime) -> None:
     click.echo()
     rows = [
         (
-            balance.sink,
+            balance.sink if balance.sink in sinks else f"{balance.sink} (not in the file)",
             balance.recorded,
             *(getattr(balance, place) for place in _PLACES),
             "yes" if balance.balances else f"NO: {balance.accounted} accounted for",

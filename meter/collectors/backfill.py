@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,9 +38,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Backfill", "OurJobs"]
 
+T = TypeVar("T")
+
 AT_ONCE: Final = 8
 RETRY_SECONDS: Final = 30.0
 """How soon a walk that failed is tried again, unless AssemblyAI asks for longer."""
+WAITS_SECONDS: Final = (0.2, 0.8)
+"""Between attempts at one answer within a walk."""
+LONGEST_WAIT_SECONDS: Final = 60.0
+"""What AssemblyAI may ask for within a walk; beyond it the walk is tried again later."""
 DELETED_HOST: Final = "deleted_by_user"
 """What `webhook_url` names after a `DELETE`; the duration survives, the customer does not."""
 
@@ -134,7 +142,7 @@ class Backfill:
         before: str | None = None
         asked: set[str] = set()
         while True:
-            page = await self._api.page(before)
+            page = await _patiently(partial(self._api.page, before))
             await self._take(walk, [item for item in page.items if item.created >= bound])
             if page.older is None or (page.items and page.items[-1].created < bound):
                 break
@@ -186,8 +194,8 @@ class Backfill:
     ) -> None:
         for start in range(0, len(jobs), AT_ONCE):
             some = jobs[start : start + AT_ONCE]
-            found = await asyncio.gather(
-                *(self._fetch(identity, completed) for identity, _, completed in some)
+            found = await _all_of(
+                [self._fetch(identity, completed) for identity, _, completed in some]
             )
             events: list[Event] = []
             quarantined: list[Quarantined] = []
@@ -218,7 +226,8 @@ class Backfill:
         """Fetch one job: its event, something to come back to, quarantine, or not ours (None)."""
         context = self._context
         try:
-            transcript = read_transcript(await self._api.transcript(identity))
+            raw = await _patiently(partial(self._api.transcript, identity))
+            transcript = read_transcript(raw)
         except InvalidEvent as error:
             return NotYet(str(error), patient=False)
         except NotThere as error:
@@ -267,3 +276,30 @@ class Backfill:
         if item.status == "error" and journal.find(failed) is not None:
             return True
         return journal.is_quarantined(self._context.name, item.id)
+
+
+async def _all_of(work: list[Coroutine[None, None, T]]) -> list[T]:
+    """Wait for all of them, then raise the first failure if there was one."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    done: list[T] = []
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+        done.append(result)
+    return done
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask a few times before a walk is given up for one answer of the network.
+
+    Raises:
+        ApiError: of the last attempt; at once when asking again cannot help.
+    """
+    for wait in WAITS_SECONDS:
+        try:
+            return await ask()
+        except Unavailable as error:
+            if (error.retry_after or 0.0) > LONGEST_WAIT_SECONDS:
+                raise
+            await asyncio.sleep(max(wait, error.retry_after or 0.0))
+    return await ask()

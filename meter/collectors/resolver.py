@@ -127,6 +127,9 @@ class Resolver:
         except JournalError as error:  # nothing was stored: the receipt is still open
             self._context.log.warning("receipt.unsaved", extra={"error": str(error)})
             self._pause(1.0)
+        except Exception as error:  # a fault of ours or of a plugin must not lose a receipt
+            self._context.log.exception("receipt.failed", extra={"receipt": receipt.id})
+            await self._retry(receipt, f"{type(error).__name__}: {error}", None)
 
     async def _resolve(self, receipt: Receipt) -> None:
         fields: dict[str, Any] = msgspec.json.decode(receipt.fields)

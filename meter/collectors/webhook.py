@@ -164,7 +164,6 @@ class WebhookCollector(Collector):
         from meter.collectors.resolver import Resolver
 
         options = self.options
-        await self.context.journal.set_trouble(self.context.name, None)
         api = Api(options.api_key, options.base_url)
         backfill = Backfill(
             api,

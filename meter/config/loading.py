@@ -123,14 +123,10 @@ def _journal(document: Document, value: Value, home: Home) -> str:
     if value is None:
         value = DEFAULT_JOURNAL
     if not isinstance(value, str) or not value or "\0" in value:
-        document.fault(path, "expected a file, such as meter.db, or a postgresql:// URL")
+        document.fault(path, "expected a file, such as meter.db")
         return ""
-    if value.startswith("postgresql://"):
-        return value
     if "://" in value:
-        document.fault(
-            path, "expected a file, such as meter.db, or a URL that begins with postgresql://"
-        )
+        document.fault(path, "expected a file, such as meter.db; database servers come later")
         return ""
     try:
         return str(home.place(Path(value)))

@@ -125,7 +125,7 @@ class Config:
     Attributes:
         path: the file, as it was named.
         folder: where the file is, absolute; relative paths in it are relative to this.
-        journal: a file's path, absolute, or a `postgresql://` URL (which may hold a password).
+        journal: a file's path, absolute.
         server: `server:`, with defaults.
         collectors: by name, in the file's order.
         sinks: by name, in the file's order.

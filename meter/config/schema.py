@@ -52,7 +52,7 @@ def json_schema(plugins: Plugins) -> Schema:
         "type": "object",
         "properties": {
             "journal": {
-                "description": "A file, or postgresql://…",
+                "description": "A file.",
                 "type": "string",
                 "minLength": 1,
                 "default": DEFAULT_JOURNAL,

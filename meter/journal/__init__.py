@@ -58,10 +58,6 @@ def open_journal(location: str, clock: Clock, *, run: bool = False, create: bool
         JournalLocked: `run`, and another process runs on it.
         JournalError: it cannot be used; the text says why and what to do.
     """
-    if location.startswith(("postgresql://", "postgres://")):
-        raise JournalError(
-            "journal: PostgreSQL is not built yet; give the path of a file, such as meter.db"
-        )
     path = Path(location)
     if not create and not path.exists():
         raise JournalError(f"there is no journal at {path}; `meter run` makes it")

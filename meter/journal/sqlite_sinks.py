@@ -97,6 +97,9 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
         [(s.sink, o, state, reason, at, at, next_at) for o, state, reason, next_at in waiting]
         + [(s.sink, o, "dead", reason, at, at, None) for o, reason in s.rejected.items()],
     )
+    write_state(connection, s.state)
+    if s.purpose != "new" and not (s.delivered or s.rejected):
+        return  # offered again in vain: the exception's row says it all
     touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.rejected]
     connection.execute(
         "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at)"
@@ -111,7 +114,6 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
             at,
         ),
     )
-    write_state(connection, s.state)
 
 
 def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:

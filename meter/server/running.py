@@ -122,7 +122,7 @@ class Run:
             _log.info("run.stopping")
             app.draining = True
             server.should_exit = True
-            await asyncio.gather(serving, return_exceptions=True)
+            (served,) = await asyncio.gather(serving, return_exceptions=True)
             for task in collecting:
                 task.cancel()
             await asyncio.gather(*collecting, return_exceptions=True)
@@ -132,6 +132,8 @@ class Run:
             for number in signals:
                 loop.remove_signal_handler(number)
             _log.info("run.stopped")
+        if isinstance(served, BaseException):
+            raise served
         return caught[0] if caught else None
 
     async def _collect(self, name: str, collector: Collector, *, once: bool) -> None:
@@ -139,13 +141,17 @@ class Run:
         wait, most = RESTART_SECONDS
         while True:
             try:
+                await self._journal.set_trouble(name, None)
                 await collector.run(once=once)
             except Exception as error:  # noqa: BLE001  a plugin may raise anything; the others go on
-                trouble = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-                if isinstance(error, MeterError):
-                    _log.error("collector.failed", extra={"collector": name, "error": str(error)})
-                else:
-                    _log.exception("collector.failed", extra={"collector": name})
+                cause = _innermost(error)
+                expected = isinstance(cause, MeterError)
+                trouble = str(cause) if expected else repr(cause)
+                _log.error(
+                    "collector.failed",
+                    extra={"collector": name, "error": trouble},
+                    exc_info=None if expected else cause,
+                )
                 with contextlib.suppress(MeterError):
                     await self._journal.set_trouble(name, trouble)
                 if once:
@@ -159,6 +165,14 @@ class Run:
 def _note(number: signal.Signals, caught: list[signal.Signals], ended: asyncio.Event) -> None:
     caught.append(number)
     ended.set()
+
+
+def _innermost(error: Exception) -> BaseException:
+    """Return what a group of one is about."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup) and len(cause.exceptions) == 1:
+        cause = cause.exceptions[0]
+    return cause
 
 
 def _address(listener: socket.socket) -> str:

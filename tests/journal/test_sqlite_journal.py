@@ -112,11 +112,6 @@ def test_a_closed_journal_refuses_instead_of_forgetting(path: Path) -> None:
         journal.append([completed(2)])
 
 
-def test_postgresql_is_refused_clearly_until_it_exists() -> None:
-    with pytest.raises(JournalError, match="not built yet"):
-        open_journal("postgresql://localhost/meter", FakeClock())
-
-
 def test_the_tables_open_for_people_with_columns_they_can_query(path: Path) -> None:
     journal = open_journal(str(path), FakeClock())
     journal.append([completed(1, customer_id="Müller")]).wait()
