@@ -8,6 +8,7 @@ import dataclasses
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -120,6 +121,7 @@ def _drive(
     from meter.server.running import Run
 
     target = _webhook(config)
+    ended = threading.Event()
 
     async def both() -> signal.Signals | None:
         done, opened = asyncio.Event(), asyncio.get_running_loop().create_future()
@@ -128,13 +130,12 @@ def _drive(
         await asyncio.wait([running, opened], return_when=asyncio.FIRST_COMPLETED)
         if opened.done():
             customers = asyncio.create_task(
-                asyncio.to_thread(_customers, opened.result(), target, journal, double, jobs)
+                asyncio.to_thread(_customers, opened.result(), target, journal, double, jobs, ended)
             )
             await asyncio.wait([running, customers], return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                done.set()
-                await running
-                customers.result()
+            done.set()
+            ended.set()
+            await asyncio.gather(customers, return_exceptions=running.done())
         return await running
 
     if run_loop(both()) is not None:
@@ -151,10 +152,20 @@ def _webhook(config: Config) -> Any:
 
 
 def _customers(
-    address: str, target: Any, journal: Journal, double: AssemblyAISandbox, jobs: int
+    address: str,
+    target: Any,
+    journal: Journal,
+    double: AssemblyAISandbox,
+    jobs: int,
+    ended: threading.Event,
 ) -> None:
     """Submit jobs through the real SDK, then wait until everything is delivered."""
     from meter.sandbox.customers import CUSTOMERS, submit_jobs
+
+    def submitted(done: int, _total: int) -> None:
+        if ended.is_set():
+            raise _Interrupted("interrupted")
+        shown(done)
 
     title = f"{jobs} jobs of {len(CUSTOMERS)} customers, submitted with the assemblyai SDK"
     with _progress(title, jobs) as shown:
@@ -166,11 +177,11 @@ def _customers(
             secret=target.secret.get_secret_value(),
             jobs=jobs,
             seed=SEED,
-            on_progress=lambda done, _total: shown(done),
+            on_progress=submitted,
         )
     with _progress("jobs recorded, and delivered to every sink", jobs) as shown:
         deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not ended.is_set():
             totals = journal.totals()
             recorded = sum(totals.events.values())
             shown(recorded)
