@@ -156,7 +156,7 @@ async def serve_meter(journal: Journal, listener: socket.socket, stop: asyncio.E
     )
     routes = [(f"collectors.{COLLECTOR}", route) for route in collector.routes()]
     app = App(routes, options=ServerOptions(), journal=journal, clock=clock)
-    server = HttpServer(app)
+    server = HttpServer(app, receipt_deadline=ServerOptions().receipt_deadline)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await stop.wait()
     server.should_exit = True

@@ -10,6 +10,7 @@ always has the same id (DESIGN §4).
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
@@ -35,6 +36,7 @@ __all__ = [
     "event_id_for",
     "exact_seconds",
     "format_seconds",
+    "format_time",
 ]
 
 MAX_SECONDS: Final = Decimal(10**7)
@@ -42,6 +44,9 @@ MAX_SECONDS: Final = Decimal(10**7)
 
 _NANO: Final = Decimal("1E-9")
 _ONE: Final = Decimal(1)
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.~-]*")
+"""What percent-encoding leaves as it is: most ids, so that most need none."""
+_encode_time: Final = msgspec.json.Encoder().encode
 
 UtcTime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -83,13 +88,20 @@ def format_seconds(seconds: Decimal) -> str:
     return format(seconds, "f")
 
 
+def format_time(moment: datetime) -> str:
+    """Write a UTC time in a fixed width, so that the order of text is the order of time."""
+    text = _encode_time(moment).decode()[1:-1]
+    return text if moment.microsecond else f"{text[:-1]}.000000Z"
+
+
 def event_id_for(provider: str, noun: str, provider_id: str, suffix: str = "") -> str:
     """Derive an event id from the provider's fact.
 
     The provider's id is percent-encoded, so that no two facts can share an id by way of a
     separator inside one of them.
     """
-    return f"{provider}:{noun}:{quote(provider_id, safe='')}{suffix}"
+    plain = _UNRESERVED.fullmatch(provider_id)
+    return f"{provider}:{noun}:{provider_id if plain else quote(provider_id, safe='')}{suffix}"
 
 
 class Event(
@@ -144,22 +156,21 @@ class Event(
                 f"event_id: meter derives {derived!r} from this fact, the sender says "
                 f"{self.event_id!r}; leave event_id out"
             )
-        self._to_utc("occurred_at", "recorded_at")
+        self._to_utc("occurred_at", self.occurred_at)
+        self._to_utc("recorded_at", self.recorded_at)
 
-    def _to_utc(self, *names: str) -> None:
-        for name in names:
-            moment = getattr(self, name)
-            if moment is None or moment.tzinfo is UTC:
-                continue
-            if moment.tzinfo is None:
-                raise InvalidEvent(f"{name}: expected a time with a zone, such as …Z")
-            force_setattr(self, name, moment.astimezone(UTC))
+    def _to_utc(self, name: str, moment: datetime | None) -> None:
+        if moment is None or moment.tzinfo is UTC:
+            return
+        if moment.tzinfo is None:
+            raise InvalidEvent(f"{name}: expected a time with a zone, such as …Z")
+        force_setattr(self, name, moment.astimezone(UTC))
 
-    def _to_exact(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            if value is not None:
-                force_setattr(self, name, exact_seconds(value))
+    def _to_exact(self, name: str, value: Decimal | None) -> None:
+        if value is not None:
+            exact = exact_seconds(value)
+            if exact is not value:
+                force_setattr(self, name, exact)
 
     @property
     def billed_seconds(self) -> Decimal | None:
@@ -197,7 +208,7 @@ class AsyncCompleted(Event, frozen=True, kw_only=True, tag="async_completed"):
     def __post_init__(self) -> None:
         """Check what all events share, then the quantity."""
         Event.__post_init__(self)
-        self._to_exact("seconds")
+        self._to_exact("seconds", self.seconds)
 
     @property
     def billed_seconds(self) -> Decimal | None:
@@ -240,8 +251,9 @@ class StreamTerminated(Event, frozen=True, kw_only=True, tag="stream_terminated"
     def __post_init__(self) -> None:
         """Check what all events share, then the quantities."""
         Event.__post_init__(self)
-        self._to_exact("seconds", "audio_seconds")
-        self._to_utc("started_at")
+        self._to_exact("seconds", self.seconds)
+        self._to_exact("audio_seconds", self.audio_seconds)
+        self._to_utc("started_at", self.started_at)
 
     @property
     def billed_seconds(self) -> Decimal | None:
@@ -271,8 +283,9 @@ class StreamAbandoned(Event, frozen=True, kw_only=True, tag="stream_abandoned"):
     def __post_init__(self) -> None:
         """Check what all events share, then the bounds."""
         Event.__post_init__(self)
-        self._to_exact("lower_seconds", "upper_seconds")
-        self._to_utc("started_at")
+        self._to_exact("lower_seconds", self.lower_seconds)
+        self._to_exact("upper_seconds", self.upper_seconds)
+        self._to_utc("started_at", self.started_at)
         if self.upper_seconds is not None and self.upper_seconds < self.lower_seconds:
             raise InvalidEvent("upper_seconds: expected at least lower_seconds")
 

@@ -1,7 +1,7 @@
 """The few HTTP records that cross floors: a request, an answer and a route.
 
-A collector offers routes; the server mounts them. The server reads bodies (with a cap and a
-deadline); a handler only asks for what it needs.
+A collector offers routes; the server mounts them. The server reads bodies, with a cap; a
+handler only asks for what it needs.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["BodyTooLarge", "BodyTooSlow", "Handler", "Request", "Response", "Route"]
+__all__ = ["BodyTooLarge", "Handler", "Request", "Response", "Route"]
 
 
 class BodyTooLarge(Exception):
     """The body went over the cap while it streamed in; the server answers 413."""
-
-
-class BodyTooSlow(Exception):
-    """The body did not arrive within the deadline; the server answers 503 and hangs up."""
 
 
 class Request(Protocol):
@@ -36,7 +32,6 @@ class Request(Protocol):
 
         Raises:
             BodyTooLarge: it is over the server's cap.
-            BodyTooSlow: it did not come in time.
         """
 
 

@@ -36,11 +36,15 @@ T = TypeVar("T")
 class Ticket(Generic[T]):
     """A write on its way to the disk: `await` it under asyncio, or `wait()` in a thread.
 
+    Attributes:
+        loop: the event loop that waits; None for a thread.
+        future: what the backend resolves; under asyncio from that loop only.
+
     It resolves after the commit that made the write durable, or raises what went wrong
     (`JournalUnavailable` when nothing was stored).
     """
 
-    __slots__ = ("_future", "loop")
+    __slots__ = ("future", "loop")
 
     def __init__(self) -> None:
         """Belong to the running loop, if there is one, and otherwise to any thread."""
@@ -48,26 +52,17 @@ class Ticket(Generic[T]):
             self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         except RuntimeError:
             self.loop = None
-            self._future: Any = Future()
+            self.future: Any = Future()
         else:
-            self._future = self.loop.create_future()
+            self.future = self.loop.create_future()
 
     def __await__(self) -> Generator[Any, None, T]:
         """Wait under the loop that made the ticket."""
-        return self._future.__await__()  # type: ignore[no-any-return]  # an asyncio future of T
+        return self.future.__await__()  # type: ignore[no-any-return]  # an asyncio future of T
 
     def wait(self, timeout: float | None = None) -> T:
         """Block this thread until the write is durable; `timeout` in seconds."""
-        return self._future.result(timeout)  # type: ignore[no-any-return]  # a thread future of T
-
-    def resolve(self, result: Any, error: BaseException | None) -> None:
-        """Hand over the outcome; under asyncio, call it from the ticket's own loop."""
-        if self._future.done():
-            return
-        if error is None:
-            self._future.set_result(result)
-        else:
-            self._future.set_exception(error)
+        return self.future.result(timeout)  # type: ignore[no-any-return]  # a thread future of T
 
 
 class Recorded(Enum):

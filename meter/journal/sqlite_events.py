@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -42,12 +41,8 @@ def from_micros(micros: int) -> datetime:
     return _EPOCH + timedelta(microseconds=micros)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An event on its way into the table."""
-
-    event: Event
-    body: str
+Row = tuple[str, str, Event]
+"""An event on its way into the table: its id, its body, and itself."""
 
 
 def row_of(event: Event) -> Row:
@@ -56,7 +51,7 @@ def row_of(event: Event) -> Row:
     Raises:
         InvalidEvent: a text holds what UTF-8 cannot.
     """
-    return Row(event, encode_event(event).decode())
+    return event.event_id, encode_event(event).decode(), event
 
 
 def insert(connection: sqlite3.Connection, event: Event) -> Recorded:
@@ -69,15 +64,15 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
     """Record events within the caller's transaction; answers are in the same order."""
     before = head(connection)
     changes = connection.total_changes
-    connection.executemany(_INSERT, [(row.event.event_id, row.body) for row in rows])
+    connection.executemany(_INSERT, [row[:2] for row in rows])
     if connection.total_changes - changes == len(rows):
-        _count(connection, [row.event for row in rows])
+        _count(connection, [row[2] for row in rows])
         return [Recorded.RECORDED] * len(rows)
-    known = dict(_known(connection, [row.event.event_id for row in rows], before))
+    known = dict(_known(connection, [row[0] for row in rows], before))
     answers = []
     recorded: list[Event] = []
     conflicts: list[Quarantined] = []
-    for event in (row.event for row in rows):
+    for _, _, event in rows:
         first = known.get(event.event_id)
         if first is None:
             known[event.event_id] = event
@@ -90,7 +85,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
             conflicts.append(_conflict(event, first))
     _count(connection, recorded)
     if conflicts:
-        put_quarantined(connection, conflicts, rows[0].event.recorded_at)
+        put_quarantined(connection, conflicts, rows[0][2].recorded_at)
     return answers
 
 

@@ -40,9 +40,9 @@ T = TypeVar("T")
 
 BUSY_SECONDS: Final = 10.0
 """How long one process waits for another's short transaction before it gives up."""
-_CACHE_KIB: Final = 48 * 1024
-_CHECKPOINT_PAGES: Final = 8000
-"""About 32 MB of log before it is folded in; larger ones only lengthen recovery."""
+_CACHE_KIB: Final = 32 * 1024
+_CHECKPOINT_PAGES: Final = 32_000
+"""About 128 MB of log before it is folded in: random ids then share more of each page's write."""
 
 
 class SqliteJournal(Journal):

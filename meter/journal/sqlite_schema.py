@@ -1,7 +1,7 @@
 """The tables of a SQLite journal, and how an older file becomes a newer one.
 
-Times are integers: microseconds since 1970, UTC. Columns that only people need are virtual:
-they cost nothing to write.
+Times are integers: microseconds since 1970, UTC. What only people need is a view: it costs
+nothing to write.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE events (
     offset INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
-    body TEXT NOT NULL,
-    kind TEXT GENERATED ALWAYS AS (json_extract(body, '$.kind')) VIRTUAL,
-    customer_id TEXT GENERATED ALWAYS AS (json_extract(body, '$.customer_id')) VIRTUAL,
-    occurred_at TEXT GENERATED ALWAYS AS (json_extract(body, '$.occurred_at')) VIRTUAL,
-    recorded_at TEXT GENERATED ALWAYS AS (json_extract(body, '$.recorded_at')) VIRTUAL
+    body TEXT NOT NULL
 );
+-- For people: virtual columns in the table itself would cost an eighth of the insert's speed.
+CREATE VIEW usage_events AS SELECT
+    offset,
+    event_id,
+    json_extract(body, '$.kind') AS kind,
+    json_extract(body, '$.customer_id') AS customer_id,
+    json_extract(body, '$.seconds') AS seconds,
+    json_extract(body, '$.occurred_at') AS occurred_at,
+    json_extract(body, '$.recorded_at') AS recorded_at,
+    json_extract(body, '$.dimensions') AS dimensions
+FROM events;
 -- How many events of each kind: kept with each commit, so that status needs no scan.
 CREATE TABLE event_counts (kind TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
 

@@ -6,10 +6,10 @@ There is no artificial delay: an idle writer commits the first write at once.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from asyncio import AbstractEventLoop
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -72,10 +72,20 @@ class GroupWriter:
                 self._thread = threading.Thread(target=self._run, name="meter-journal", daemon=True)
                 self._thread.start()
             self._queue.append((item, ticket))
-            if self._idle:
-                self._idle = False
+            if not self._idle:
+                return ticket
+            self._idle = False
+            if ticket.loop is None:
                 self._wake.notify()
+                return ticket
+        # Behind what is ready to run in this turn of the loop: other producers that were woken
+        # together submit first, and share the commit.
+        ticket.loop.call_soon(self._nudge)
         return ticket
+
+    def _nudge(self) -> None:
+        with self._wake:
+            self._wake.notify()
 
     def close(self) -> None:
         """Commit what was submitted, then stop the thread and close the connection."""
@@ -197,20 +207,26 @@ class GroupWriter:
 
 def _hand_over(outcomes: list[_Outcome]) -> None:
     """Wake the producers: each event loop once, threads one by one."""
-    by_loop: defaultdict[AbstractEventLoop, list[_Outcome]] = defaultdict(list)
+    by_loop: dict[AbstractEventLoop, list[_Outcome]] = {}
     for outcome in outcomes:
         loop = outcome[0].loop
         if loop is None:
             _resolve([outcome])
-        else:
+        elif loop in by_loop:
             by_loop[loop].append(outcome)
+        else:
+            by_loop[loop] = [outcome]
     for loop, those in by_loop.items():
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(_resolve, those)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            continue
 
 
 def _resolve(outcomes: list[_Outcome]) -> None:
     for ticket, result, error in outcomes:
-        ticket.resolve(result, error)
+        future = ticket.future
+        if future.done():  # cancelled: nobody waits any more
+            continue
+        if error is None:
+            future.set_result(result)
+        else:
+            future.set_exception(error)

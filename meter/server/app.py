@@ -2,11 +2,11 @@
 
 It can be mounted inside another application; `meter run` serves it on a port of its own.
 A bare callable, because a routing framework costs a third of the speed on the webhook's path.
+Deadlines are the listening server's (`meter.server.listening`), which sees each byte arrive.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from meter.errors import ConfigurationError, JournalError
-from meter.http import BodyTooLarge, BodyTooSlow, Response, Route
+from meter.http import BodyTooLarge, Response, Route
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -35,9 +35,6 @@ _CLOSE: Final = ((b"connection", b"close"),)
 _NOT_FOUND: Final = Response(404, b'{"error":"no such path"}')
 _BUSY: Final = Response(503, b'{"error":"busy; please retry"}', headers=((b"retry-after", b"1"),))
 _TOO_LARGE: Final = Response(413, b'{"error":"the body is too large"}', headers=_CLOSE)
-_TOO_SLOW: Final = Response(
-    503, b'{"error":"the body came too slowly"}', headers=((b"retry-after", b"1"), *_CLOSE)
-)
 _BROKEN: Final = Response(
     503, b'{"error":"a fault of ours; please retry"}', headers=((b"retry-after", b"10"),)
 )
@@ -52,13 +49,12 @@ class _ClientGone(Exception):
 class _Request:
     """One request, read from ASGI."""
 
-    __slots__ = ("_cap", "_deadline", "_receive", "_scope")
+    __slots__ = ("_cap", "_receive", "_scope")
 
-    def __init__(self, scope: Scope, receive: Receive, cap: int, deadline: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, cap: int) -> None:
         self._scope = scope
         self._receive = receive
         self._cap = cap
-        self._deadline = deadline
 
     @property
     def query(self) -> bytes:
@@ -74,22 +70,18 @@ class _Request:
         return None
 
     async def body(self) -> bytes:
-        """Read the whole body, capped while it streams in and within the deadline."""
-        try:
-            async with asyncio.timeout(self._deadline):
-                body, more = await self._some()
-                if not more:
-                    return body
-                parts, size = [body], len(body)
-                while more:
-                    body, more = await self._some()
-                    size += len(body)
-                    if size > self._cap:
-                        raise BodyTooLarge
-                    parts.append(body)
-                return b"".join(parts)
-        except TimeoutError:
-            raise BodyTooSlow from None
+        """Read the whole body, capped while it streams in."""
+        body, more = await self._some()
+        if not more:
+            return body
+        parts, size = [body], len(body)
+        while more:
+            body, more = await self._some()
+            size += len(body)
+            if size > self._cap:
+                raise BodyTooLarge
+            parts.append(body)
+        return b"".join(parts)
 
     async def _some(self) -> tuple[bytes, bool]:
         message = await self._receive()
@@ -120,7 +112,6 @@ class App:
         self.draining = False
         self.answered: Counter[tuple[str, int]] = Counter()
         self._cap = options.max_body
-        self._deadline = options.receipt_deadline.total_seconds()
         self._most = options.max_concurrency
         self._running = 0
         self._journal = journal
@@ -176,12 +167,10 @@ class App:
             allow = ", ".join(sorted(methods)).encode()
             return Response(405, b'{"error":"wrong method"}', headers=((b"allow", allow),))
         try:
-            request: Request = _Request(scope, receive, self._cap, self._deadline)
+            request: Request = _Request(scope, receive, self._cap)
             return await handler(request)
         except BodyTooLarge:
             return _TOO_LARGE
-        except BodyTooSlow:
-            return _TOO_SLOW
         except _ClientGone:
             raise
         except Exception:  # noqa: BLE001  a handler's fault is answered 503, never 4xx

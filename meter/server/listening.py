@@ -6,10 +6,12 @@ import contextlib
 import socket
 from asyncio import TimerHandle, Transport
 from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from meter.errors import ConfigurationError
 
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpServer", "bind"]
 
-HEAD_SECONDS: Final = 10.0
-"""From the connection, or the first byte of a further request, to the end of its headers."""
 HEAD_BYTES: Final = 65_536
 MOST_CONNECTIONS: Final = 4096
 GRACE_SECONDS: Final = 5
+_TOO_SLOW: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n"
+    b"content-length: 0\r\n\r\n"
+)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -51,66 +55,92 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Guarded(HttpToolsProtocol):
-    """uvicorn's protocol with a deadline and a size for the head of each request."""
+    """uvicorn's protocol with a deadline for the whole of each request, and a cap for its head.
 
-    _head_timer: TimerHandle | None = None
+    A request that arrives in one piece, as webhooks do, starts no timer at all.
+    """
+
+    _deadline: TimerHandle | None = None
+    _in_head = False
+    _incomplete = True  # a new connection owes a request
     _head_bytes = 0
+
+    def __init__(self, *arguments: Any, seconds: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._seconds = seconds
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as in uvicorn's own
         if len(self.connections) >= MOST_CONNECTIONS:
             transport.close()
             return
         super().connection_made(transport)
-        self._expect_head()
+        self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_done()
+        self._incomplete = False
+        self._watch()
         if self.transport is not None:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > HEAD_BYTES:
-            self.transport.close()
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES:
+                self.transport.close()
+        if self._incomplete is (self._deadline is None):
+            self._watch()
 
     def on_message_begin(self) -> None:
+        self._incomplete = self._in_head = True
+        self._head_bytes = 0
         super().on_message_begin()
-        if self._head_timer is None:
-            self._expect_head()
 
     def on_headers_complete(self) -> None:
-        self._head_done()
+        self._in_head = False
         super().on_headers_complete()
 
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+    def on_message_complete(self) -> None:
+        self._incomplete = False
+        super().on_message_complete()
 
-    def _head_done(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _watch(self) -> None:
+        """Have a timer while a request is owed or under way, and none otherwise."""
+        if self._incomplete and self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(self._seconds, self._too_slow)
+        elif not self._incomplete and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _too_slow(self) -> None:
-        self._head_timer = None
+        self._deadline = None
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_started and not self._in_head:
+            self.transport.write(_TOO_SLOW)
         self.transport.close()
 
 
 class HttpServer(uvicorn.Server):
     """uvicorn, without its own signal handling and logging: those are the run's."""
 
-    def __init__(self, app: App) -> None:
-        """Prepare to serve the application."""
+    def __init__(self, app: App, *, receipt_deadline: timedelta) -> None:
+        """Prepare to serve the application.
+
+        Args:
+            app: the application.
+            receipt_deadline: from a connection or a request's first byte to its last; then
+                comes 503 and the connection is closed.
+        """
         super().__init__(
             uvicorn.Config(
-                _asgi(app),
-                http=_Guarded,
+                app,
+                interface="asgi3",
+                http=partial(_Guarded, seconds=receipt_deadline.total_seconds()),  # type: ignore[arg-type]  # a factory serves
                 ws="none",
                 lifespan="off",
                 access_log=False,
                 log_config=None,
+                proxy_headers=False,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
@@ -120,12 +150,3 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to the run, which ends everything else too."""
         yield
-
-
-def _asgi(app: App) -> Any:
-    """Pass the application as a plain coroutine function, which uvicorn recognises as ASGI 3."""
-
-    async def asgi(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope, receive, send)
-
-    return asgi

@@ -99,7 +99,7 @@ class Run:
         options = self._config.server
         app = App(routes, options=options, journal=self._journal, clock=self._clock)
         listener = bind(options.host, options.port)
-        server = HttpServer(app)
+        server = HttpServer(app, receipt_deadline=options.receipt_deadline)
         ended = until or asyncio.Event()
         caught: list[signal.Signals] = []
         loop = asyncio.get_running_loop()

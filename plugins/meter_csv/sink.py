@@ -13,13 +13,12 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from meter.errors import FatalSinkError, RetryableSinkError
-from meter.events import format_seconds
+from meter.events import format_seconds, format_time
 from meter.sinks import FilePath, Guarantee, Options, Report, Sink
 from meter_csv.template import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
     from decimal import Decimal
 
     from meter.events import Event
@@ -75,7 +74,7 @@ class CsvSink(Sink):
     guarantee = Guarantee.REPAIRS
     guarantee_note = "a tail that a crash left is cut back to the checkpoint before writing goes on"
     Options = CsvOptions
-    batch_size = 2000
+    batch_size = 10_000
     options: CsvOptions
 
     def __init__(self, options: CsvOptions, context: SinkContext) -> None:
@@ -232,8 +231,8 @@ def _row(event: Event) -> tuple[str, ...]:
         _number(seconds),
         _cell(event.provider_id),
         _cell(event.collector),
-        _iso(event.occurred_at),
-        _iso(event.recorded_at),
+        format_time(event.occurred_at),
+        format_time(event.recorded_at),
         _cell(getattr(event, "model", None) or ""),
         _number(audio),
         _encode(event.dimensions).decode() if event.dimensions else "{}",
@@ -247,8 +246,3 @@ def _cell(text: str) -> str:
 
 def _number(seconds: Decimal | None) -> str:
     return "" if seconds is None else format_seconds(seconds)
-
-
-def _iso(moment: datetime) -> str:
-    """Write UTC in a fixed width, so that text order is the order of time."""
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -117,7 +117,7 @@ def test_the_tables_open_for_people_with_columns_they_can_query(path: Path) -> N
     journal.append([completed(1, customer_id="Müller")]).wait()
     journal.close()
     with sqlite3.connect(path) as reader:
-        row = reader.execute("SELECT kind, customer_id, occurred_at FROM events").fetchone()
+        row = reader.execute("SELECT kind, customer_id, occurred_at FROM usage_events").fetchone()
     reader.close()
     assert row == ("async_completed", "Müller", "2026-11-22T12:00:00Z")
     assert re.fullmatch(r"[0-9a-f-]{36}", journal.journal_id)

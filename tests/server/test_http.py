@@ -37,11 +37,11 @@ BODY = {"transcript_id": "t1", "status": "completed"}
 class Served:
     """An app on a port of its own, served by the very server that `meter run` uses."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, options: ServerOptions) -> None:
         self.app = app
         self._listener = bind("127.0.0.1", 0)
         self.port = self._listener.getsockname()[1]
-        self.server = HttpServer(app)
+        self.server = HttpServer(app, receipt_deadline=options.receipt_deadline)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         eventually(lambda: self.server.started)
@@ -99,13 +99,14 @@ def serve(journal: Journal) -> Iterator[Serve]:
     running: list[Served] = []
 
     def start(*routes: Route, **options: Any) -> Served:
+        given = ServerOptions(**options)
         app = App(
             [("collectors.transcripts", route) for route in routes],
-            options=ServerOptions(**options),
+            options=given,
             journal=journal,
             clock=SystemClock(),
         )
-        running.append(Served(app))
+        running.append(Served(app, given))
         return running[-1]
 
     yield start
@@ -191,6 +192,26 @@ def test_a_body_that_never_ends_meets_the_deadline(
 ) -> None:
     served = serve(*collector.routes(), receipt_deadline=timedelta(milliseconds=100))
     assert served.raw(head(b"content-length: 100") + b"{").startswith(b"HTTP/1.1 503 ")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"POST / HTTP/1.1\r\nhost: x\r\n", b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET"]
+)
+def test_a_client_that_never_finishes_is_hung_up_on(serve: Serve, sent: bytes) -> None:
+    served = serve(receipt_deadline=timedelta(milliseconds=100))
+    answer = served.raw(sent)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 200 ")
+    assert b"503" not in answer
+
+
+def test_a_slow_handler_does_not_count_against_the_client(serve: Serve) -> None:
+    async def slow(request: Request) -> Response:
+        body = await request.body()
+        await asyncio.sleep(0.2)
+        return Response(200, body)
+
+    served = serve(Route("POST", "/slow", slow), receipt_deadline=timedelta(milliseconds=50))
+    assert served.post("/slow", content=b"all of it").content == b"all of it"
 
 
 def test_endless_headers_are_cut_off(served: Served) -> None:
