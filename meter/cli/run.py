@@ -78,17 +78,18 @@ def run(
     journal = open_journal(config.journal, clock, run=True)
     try:
         if once:
-            run_loop(Run(config, journal=journal, plugins=plugins, clock=clock).once())
+            process = Run(config, journal=journal, plugins=plugins, clock=clock)
+            caught = run_loop(process.once())
             left = unfinished(journal.totals(), config.sinks)
             for line in left:
                 click.echo(f"meter: {line}", err=True)
-            if left:
-                raise SystemExit(1)
         else:
             process = Run(config, journal=journal, plugins=plugins, clock=clock)
-            caught = run_loop(process.forever())
-            if caught is signal.SIGINT:
-                raise SystemExit(130)
+            caught, left = run_loop(process.forever()), []
+        if caught is signal.SIGINT:
+            raise SystemExit(130)
+        if left:
+            raise SystemExit(1)
     finally:
         journal.close()
 

@@ -34,11 +34,13 @@ class Delivery:
             worker.start()
 
     def finish(self) -> None:
-        """Let each worker deliver what there is, and wait until it has."""
+        """Let each worker deliver what there is, and end; `busy` tells when."""
         for worker in self._workers:
             worker.finish()
-        for worker in self._workers:
-            worker.join()
+
+    def busy(self) -> bool:
+        """Tell whether a worker has not ended yet."""
+        return not all(worker.join(0) for worker in self._workers)
 
     def stop(self, seconds: float) -> list[str]:
         """Stop every worker after the batch in hand; name those that did not within `seconds`.

@@ -19,6 +19,7 @@ from meter.delivery.filters import predicate_for
 from meter.delivery.reports import settlement_for
 from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError
 from meter.journal import Retry, Settlement
+from meter.logs import FieldLogger
 from meter.sinks import Batch, SinkContext
 
 if TYPE_CHECKING:
@@ -74,14 +75,14 @@ class SinkWorker:
         self._checkpoint = 0
         self._chance = random.Random()  # noqa: S311  jitter, not security
         self._backoff = Backoff(self._chance)
-        self._last_success = clock.now()
+        self._last_success: datetime | None = None  # of this run
         self._wake = threading.Event()
         self._halt = threading.Event()
         self._finishing = False
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
-        self._logger = logging.LoggerAdapter(_log, {"sink": self.name})
+        self._logger = FieldLogger(_log, {"sink": self.name})
 
     # -- from other threads ----------------------------------------------------------------
 
@@ -212,10 +213,10 @@ class SinkWorker:
             next_at=self._next_at,
         )
         self._commit(settlement)
-        self._last_success = self._clock.now()
-        if self._backoff.succeed():
-            self._logger.info("sink.recovered")
+        if self._backoff.succeed() or self._last_success is None:
+            # It takes events (again): what it failed on is worth another try at once.
             self._journal.hasten(self.name, self._clock.now()).wait()
+        self._last_success = self._clock.now()
         self._plugins.notify(
             "meter_batch_delivered", sink_name=self.name, batch=batch, report=report
         )
@@ -244,8 +245,9 @@ class SinkWorker:
     def _retry_failed(self, batch: Batch, error: Exception, entry: SetAside) -> None:
         """Keep an event for later, or give it up if the sink took others since it last failed."""
         now, attempts = self._clock.now(), entry.attempts + 1
+        took_others = self._last_success is not None and self._last_success > entry.tried_at
         settlement = Settlement(self.name, "retry", None, now)
-        if attempts >= MAX_ATTEMPTS and self._last_success > entry.tried_at:
+        if attempts >= MAX_ATTEMPTS and took_others:
             reason = f"failed {attempts} times while the sink took others: {describe(error)}"
             settlement = replace(settlement, rejected={entry.offset: reason})
         else:
@@ -321,7 +323,7 @@ class SinkWorker:
                 f"the destination has events up to offset {position.checkpoint}, the journal ends "
                 f"at {head}: an older copy of the journal? Restore the newest one"
             )
-        if position.checkpoint < checkpoint:
+        if self._journal.delivered_beyond(self.name, position.checkpoint):
             self._logger.warning(
                 "sink.rewound", extra={"from": checkpoint, "to": position.checkpoint}
             )

@@ -149,6 +149,10 @@ class Journal(ABC):
         """
 
     @abstractmethod
+    def delivered_beyond(self, name: str, checkpoint: int) -> bool:
+        """Tell whether we recorded a delivery to this sink above a checkpoint."""
+
+    @abstractmethod
     def set_aside_due(self, name: str, now: datetime, limit: int) -> list[SetAside]:
         """Return the retrying and held events of a sink whose time has come."""
 

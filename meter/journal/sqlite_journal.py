@@ -241,6 +241,15 @@ class SqliteJournal(Journal):
         """Take a sink back, because its destination knows less than we recorded."""
         return self._writer.call(lambda c: sqlite_sinks.rewind(c, name, checkpoint))
 
+    def delivered_beyond(self, name: str, checkpoint: int) -> bool:
+        """Tell whether we recorded a delivery to this sink above a checkpoint."""
+        rows = self._select(
+            "SELECT 1 FROM deliveries WHERE sink = ? AND purpose = 'new' AND delivered > 0"
+            " AND last_offset > ? ORDER BY first_offset DESC LIMIT 1",
+            (name, checkpoint),
+        )
+        return bool(rows)
+
     def set_aside_due(self, name: str, now: datetime, limit: int) -> list[SetAside]:
         """Return the retrying and held events of a sink whose time has come."""
         return sqlite_sinks.due(self._reader, name, now, limit)

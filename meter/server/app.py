@@ -38,6 +38,8 @@ _TOO_LARGE: Final = Response(413, b'{"error":"the body is too large"}', headers=
 _BROKEN: Final = Response(
     503, b'{"error":"a fault of ours; please retry"}', headers=((b"retry-after", b"10"),)
 )
+_OWN: Final = ("/healthz", "/readyz")
+"""Answered however busy it is: they are asked by those who would restart the process."""
 READY_SECONDS: Final = 1.0
 """How long an answer of `/readyz` stands, so that asking cannot wear out the disk."""
 
@@ -120,8 +122,8 @@ class App:
         self._paths: dict[str, dict[str, Handler]] = {}
         owners: dict[str, str] = {}
         own = [
-            ("meter", Route("GET", "/healthz", self._alive)),
-            ("meter", Route("GET", "/readyz", self._readiness)),
+            ("meter", Route("GET", _OWN[0], self._alive)),
+            ("meter", Route("GET", _OWN[1], self._readiness)),
         ]
         for owner, route in [*own, *routes]:
             if owners.setdefault(route.path, owner) != owner:
@@ -137,7 +139,7 @@ class App:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})
             return
-        if self._running >= self._most:
+        if self._running >= self._most and scope["path"] not in _OWN:
             response = _BUSY
         else:
             self._running += 1

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from meter.collectors.intake import Intake
 from meter.collectors.interface import CollectorContext
 from meter.delivery import Delivery
 from meter.errors import MeterError
+from meter.logs import FieldLogger
 
 if TYPE_CHECKING:
     import socket
@@ -29,6 +30,9 @@ _log = logging.getLogger("meter.run")
 
 DELIVERY_GRACE_SECONDS: Final = 12.0
 """For the batch in hand; with the port's grace this stays under the 20 s of DESIGN §7."""
+POLL_SECONDS: Final = 0.02
+"""How often a state is looked at that announces itself to no one."""
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RESTART_SECONDS: Final = (1.0, 60.0)
 """A collector that fails is started again: after so long at first, and at the most."""
 
@@ -52,38 +56,51 @@ class Run:
                     intake=self._intake,
                     journal=journal,
                     clock=clock,
-                    log=logging.LoggerAdapter(
-                        logging.getLogger("meter.collectors"), {"collector": name}
-                    ),
+                    log=FieldLogger(logging.getLogger("meter.collectors"), {"collector": name}),
                 ),
             )
             for name, entry in config.collectors.items()
         }
 
-    async def once(self) -> None:
-        """Collect what there is, deliver it, and end; opens no port."""
-        self._delivery.start()
-        try:
-            await asyncio.gather(
-                *(self._collect(name, c, once=True) for name, c in self._collectors.items())
-            )
-            await asyncio.to_thread(self._delivery.finish)
-        finally:
-            self._delivery.stop(DELIVERY_GRACE_SECONDS)
+    async def once(self) -> signal.Signals | None:
+        """Collect what there is, deliver it, and end; opens no port.
+
+        A signal ends it early, after the batch in hand; answers the signal.
+        """
+        with _caught(SIGNALS) as (caught, ended):
+            self._delivery.start()
+            working = asyncio.create_task(self._once())
+            try:
+                await _first(working, ended)
+            finally:
+                working.cancel()
+                await asyncio.gather(working, return_exceptions=True)
+                await self._stop_delivery()
+        return caught[0] if caught else None
+
+    async def _once(self) -> None:
+        await asyncio.gather(
+            *(self._collect(name, c, once=True) for name, c in self._collectors.items())
+        )
+        self._delivery.finish()
+        while self._delivery.busy():  # noqa: ASYNC110  threads set no asyncio event
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _stop_delivery(self) -> None:
+        for name in await asyncio.to_thread(self._delivery.stop, DELIVERY_GRACE_SECONDS):
+            _log.warning("sink.still_busy", extra={"sink": name})
 
     async def forever(
         self,
         *,
         announce: Callable[[str], None] = lambda _address: None,
         until: asyncio.Event | None = None,
-        signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT),
     ) -> signal.Signals | None:
         """Collect and deliver until a signal comes or `until` is set; answer the signal.
 
         Args:
             announce: called with the address once the port is open.
             until: another way to end the run.
-            signals: which signals end it.
 
         Raises:
             ConfigurationError: the port cannot be opened, or two collectors want one path.
@@ -100,38 +117,30 @@ class Run:
         app = App(routes, options=options, journal=self._journal, clock=self._clock)
         listener = bind(options.host, options.port)
         server = HttpServer(app, receipt_deadline=options.receipt_deadline)
-        ended = until or asyncio.Event()
-        caught: list[signal.Signals] = []
-        loop = asyncio.get_running_loop()
-        for number in signals:
-            loop.add_signal_handler(number, _note, number, caught, ended)
-        self._delivery.start()
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        collecting = [
-            asyncio.create_task(self._collect(name, c, once=False))
-            for name, c in self._collectors.items()
-        ]
-        try:
-            address = _address(listener)
-            _log.info("run.started", extra={"address": address})
-            announce(address)
-            await asyncio.wait(
-                [asyncio.create_task(ended.wait()), serving], return_when=asyncio.FIRST_COMPLETED
-            )
-        finally:
-            _log.info("run.stopping")
-            app.draining = True
-            server.should_exit = True
-            (served,) = await asyncio.gather(serving, return_exceptions=True)
-            for task in collecting:
-                task.cancel()
-            await asyncio.gather(*collecting, return_exceptions=True)
-            late = await asyncio.to_thread(self._delivery.stop, DELIVERY_GRACE_SECONDS)
-            for name in late:
-                _log.warning("sink.still_busy", extra={"sink": name})
-            for number in signals:
-                loop.remove_signal_handler(number)
-            _log.info("run.stopped")
+        with _caught(SIGNALS, until) as (caught, ended):
+            self._delivery.start()
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            collecting = [
+                asyncio.create_task(self._collect(name, c, once=False))
+                for name, c in self._collectors.items()
+            ]
+            try:
+                while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn sets no event
+                    await asyncio.sleep(POLL_SECONDS)
+                address = _address(listener)
+                _log.info("run.started", extra={"address": address})
+                announce(address)
+                await _first(serving, ended)
+            finally:
+                _log.info("run.stopping")
+                app.draining = True
+                server.should_exit = True
+                (served,) = await asyncio.gather(serving, return_exceptions=True)
+                for task in collecting:
+                    task.cancel()
+                await asyncio.gather(*collecting, return_exceptions=True)
+                await self._stop_delivery()
+                _log.info("run.stopped")
         if isinstance(served, BaseException):
             raise served
         return caught[0] if caught else None
@@ -162,9 +171,33 @@ class Run:
                 return
 
 
-def _note(number: signal.Signals, caught: list[signal.Signals], ended: asyncio.Event) -> None:
-    caught.append(number)
-    ended.set()
+@contextlib.contextmanager
+def _caught(
+    signals: Sequence[signal.Signals], until: asyncio.Event | None = None
+) -> Iterator[tuple[list[signal.Signals], asyncio.Event]]:
+    """Note signals, and set an event at the first one, instead of dying of it."""
+    loop = asyncio.get_running_loop()
+    caught: list[signal.Signals] = []
+    ended = until or asyncio.Event()
+
+    def note(number: signal.Signals) -> None:
+        caught.append(number)
+        ended.set()
+
+    for number in signals:
+        loop.add_signal_handler(number, note, number)
+    try:
+        yield caught, ended
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+
+async def _first(task: asyncio.Task[None], ended: asyncio.Event) -> None:
+    """Wait until the task is done or the event is set."""
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
 
 
 def _innermost(error: Exception) -> BaseException:

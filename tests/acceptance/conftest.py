@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from acceptance.packages import Stranger, unpacked
 from acceptance.process import LOCAL, Meter
 
 
@@ -15,7 +16,18 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def meter(tmp_path: Path) -> Iterator[Meter]:
-    meter = Meter(tmp_path / "site")
+def packages(tmp_path: Path) -> Path:
+    """A folder for PYTHONPATH with the stranger's package in it."""
+    return unpacked(tmp_path / "packages")
+
+
+@pytest.fixture
+def meter(tmp_path: Path, packages: Path) -> Iterator[Meter]:
+    meter = Meter(tmp_path / "site", packages=packages)
     yield meter
     meter.kill()
+
+
+@pytest.fixture
+def stranger(meter: Meter) -> Stranger:
+    return Stranger(meter.folder)

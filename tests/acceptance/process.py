@@ -2,14 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from random import Random
 from typing import Any, Self
 
 import httpx
@@ -23,7 +23,7 @@ HOOK = "/webhooks/assemblyai"
 LOCAL = "127.0.0.1,localhost"
 
 
-def pipelines(  # one keyword a section of the file
+def pipelines(
     base_url: str = "http://127.0.0.1:9",
     *,
     port: int = 0,
@@ -230,11 +230,10 @@ def wait_until(
         time.sleep(0.02)
 
 
-def free_port(chance: Random | None = None) -> int:
+def free_port() -> int:
     """Return a port that stays free over restarts: below those that the kernel hands out."""
-    chance = chance or Random()
     for _ in range(200):
-        port = chance.randrange(20_000, 32_000)
+        port = random.randrange(20_000, 32_000)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -243,7 +242,3 @@ def free_port(chance: Random | None = None) -> int:
                 continue
             return port
     raise AssertionError("no free port")
-
-
-def transcript_ids(rows: Sequence[Any]) -> set[str]:
-    return {row.transcript_id for row in rows}

@@ -85,7 +85,7 @@ class Loader:
 
     def _send(self, number: int) -> None:
         chance = Random(f"{self._seed}/{number}")
-        again: deque[tuple[str, str]] = deque()
+        again: deque[tuple[str, dict[str, str]]] = deque()
         headers = {"authorization": API_KEY}
         with (
             httpx.Client(base_url=self._base_url, headers=headers, trust_env=False) as api,
@@ -108,23 +108,26 @@ class Loader:
                 self.named[made["id"]] = named
                 if fate < 0.05:
                     continue
-                self._deliver(courier, query, made["id"])
+                address = f"/v2/transcript/{made['id']}"
+                while (status := api.get(address).json()["status"]) not in ("completed", "error"):
+                    self._ending.wait(0.01)
+                body = {"transcript_id": made["id"], "status": status}
+                self._deliver(courier, query, body)
                 if chance.random() < 0.2:
-                    again.append((query, made["id"]))
+                    again.append((query, body))
                 if len(again) > 5:
                     self._deliver(courier, *again.popleft())
             for delivery in again:
                 self._deliver(courier, *delivery)
 
-    def _deliver(self, courier: httpx.Client, query: str, transcript_id: str) -> None:
-        body = {"transcript_id": transcript_id, "status": "completed"}
+    def _deliver(self, courier: httpx.Client, query: str, body: dict[str, str]) -> None:
         while not self._given_up.is_set():
             try:
                 code = courier.post(f"{self._hook}?{query}", json=body).status_code
             except httpx.TransportError:
                 code = None
             if code is not None and 200 <= code < 300:
-                self.acknowledged.append(transcript_id)
+                self.acknowledged.append(body["transcript_id"])
                 return
             if code is not None and 400 <= code < 500:
                 self.refused.append(code)
@@ -135,7 +138,8 @@ class Loader:
 def test_every_acknowledged_delivery_is_billed_once_whenever_meter_is_killed(meter: Meter) -> None:
     chance = Random(f"{SEED}/run")
     port = free_port()
-    with AssemblyAISandbox(faults=Faults(webhook_lost=1), latency=0, seed=SEED) as double:
+    faults = Faults(webhook_lost=1, failed_jobs=0.1)
+    with AssemblyAISandbox(faults=faults, latency=0, seed=SEED) as double:
         loader = Loader(double.base_url, f"http://127.0.0.1:{port}", SEED)
         meter.configure(
             pipelines(
@@ -146,6 +150,10 @@ def test_every_acknowledged_delivery_is_billed_once_whenever_meter_is_killed(met
                 export="exports/{customer_id}.csv",
             )
         )
+        # The first walk reaches back one second only: no job may be older than that.
+        meter.start()
+        wait_until(lambda: meter.logs("backfill.walked"))
+        meter.kill()
         with loader.running():
             for _ in range(KILLS):
                 if chance.random() < 0.25:
@@ -156,32 +164,48 @@ def test_every_acknowledged_delivery_is_billed_once_whenever_meter_is_killed(met
                     time.sleep(chance.uniform(0, 0.5))
                 meter.kill()
             meter.start()
-        seconds = {row.transcript_id: row.seconds for row in double.truth()}
+        truth = {row.transcript_id: row for row in double.truth()}
         wait_until(
-            lambda: books.rows_delivered(meter.folder) == (len(seconds), len(seconds)),
+            lambda: at_rest(meter, len(truth)),
             seconds=60 + KILLS,
-            showing=lambda: (len(seconds), books.rows_delivered(meter.folder)),
+            showing=lambda: (len(truth), meter.status()[1]),
         )
-        wait_until(lambda: not meter.status()[1]["receipts"].get("open"), seconds=60)
         code, status = meter.status()
         assert meter.stop() == 0
 
     expected = sorted(
-        books.usage(i, name["customer_id"], seconds[i], project_id=name["project_id"])
+        books.usage(i, name["customer_id"], seconds, project_id=name["project_id"])
         for i, name in loader.named.items()
+        if (seconds := truth[i].seconds) is not None
     )
     ledger = books.in_sqlite(meter.folder / "usage.db")
     export = books.in_csv(meter.folder / "exports")
-    acknowledged = {f"assemblyai:transcript:{i}" for i in loader.acknowledged}
+    acknowledged = {
+        f"assemblyai:transcript:{i}" for i in loader.acknowledged if truth[i].seconds is not None
+    }
     assert loader.refused == []
-    assert len(loader.acknowledged) > len(acknowledged) > KILLS
+    assert len(acknowledged) > KILLS
     assert acknowledged - {row.event_id for row in ledger} == set()
     assert acknowledged - {row.event_id for row in export} == set()
     assert ledger == expected
     assert export == expected
     assert code == 0
     assert status["quarantined"] == {}
+    failed = sum(row.status == "error" for row in truth.values())
+    assert status["events"] == {"async_completed": len(expected), "async_failed": failed}
     assert sum(status["receipts"].values()) >= len(loader.acknowledged)
+    assert {(b["delivered"], b["filtered"]) for b in status["balances"]} == {
+        (len(expected), failed)
+    }
+
+
+def at_rest(meter: Meter, jobs: int) -> bool:
+    _, status = meter.status()
+    return (
+        sum(status["events"].values()) == jobs
+        and not status["receipts"].get("open")
+        and not any(b["pending"] or b["retrying"] for b in status["balances"])
+    )
 
 
 def test_an_import_that_is_killed_again_and_again_ends_exact(tmp_path: Path) -> None:

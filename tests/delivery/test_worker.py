@@ -15,9 +15,10 @@ from meter import hookimpl
 from meter.clock import SystemClock
 from meter.config import Condition
 from meter.delivery import Delivery
+from meter.delivery.worker import MAX_ATTEMPTS
 from meter.errors import FatalSinkError, RetryableSinkError
 from meter.events import Event
-from meter.journal import Balance, Journal, open_journal
+from meter.journal import Balance, Journal, Retry, Settlement, open_journal
 from meter.sinks import Batch, Guarantee, Position, Report, Sink
 from support.facts import NOON, completed, failed
 from support.plugging import NoOptions, config_of, plugins_with, sink_config
@@ -346,6 +347,52 @@ def test_a_destination_that_went_back_is_filled_again(bench: Bench, journal: Jou
     bench.start(out=restored)
     bench.wait(delivered=20, pending=0)
     eventually(lambda: restored.taken == ids(20)[12:])
+
+
+def test_a_destination_that_only_lacks_what_was_filtered_has_not_gone_back(
+    bench: Bench, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.append([completed(1), failed(2), failed(3)]).wait()
+    bench.start(out=sink_class(takes_all, batch_size=1))
+    bench.wait(delivered=1, filtered=2)
+    bench.stop()
+    cls = sink_class(takes_all, position=Position(journal.journal_id, 1))
+    bench.start(out=cls)
+    journal.append([completed(4)]).wait()
+    bench.wait(delivered=2, filtered=2)
+    assert cls.taken == [completed(4).event_id]
+    assert "sink.rewound" not in caplog.text
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_an_event_is_given_up_only_when_the_sink_took_others_since(
+    bench: Bench,
+    journal: Journal,
+    others: bool,  # noqa: FBT001  a table
+) -> None:
+    poison = completed(0).event_id
+
+    def behaviour(_sink: Recording, batch: Batch) -> Report:
+        if not others or any(event.event_id == poison for event in batch.events):
+            raise ValueError("cannot digest this")
+        return Report.everything(batch)
+
+    fill(journal, 1)
+    journal.register_sink("out", "recording", skip_existing=False, not_before=None).wait()
+    now = SystemClock().now()
+    retry = {1: Retry("failed", now)}
+    journal.settle(Settlement("out", "new", 1, now, retrying=retry)).wait()
+    for _ in range(MAX_ATTEMPTS - 2):
+        journal.settle(Settlement("out", "retry", None, now, retrying=retry)).wait()
+    if others:
+        journal.append([completed(n) for n in range(3)]).wait()
+    cls = sink_class(behaviour)
+    bench.start(out=cls)
+    if others:
+        bench.wait(delivered=2, dead_lettered=1)
+    else:
+        eventually(lambda: cls.calls >= 1)
+        bench.wait(retrying=1, dead_lettered=0)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from meter.config import ServerOptions
 from meter.errors import ConfigurationError
 from meter.http import Request, Response, Route
 from meter.journal import Journal, Receipt, open_journal
+from meter.logs import FieldLogger
 from meter.server.app import App
 from meter.server.listening import HEAD_BYTES, HttpServer, bind
 from support.plugging import plugins_with
@@ -86,7 +87,7 @@ def collector(journal: Journal) -> WebhookCollector:
         intake=Intake(journal, plugins_with()),
         journal=journal,
         clock=SystemClock(),
-        log=logging.LoggerAdapter(logging.getLogger("test"), {}),
+        log=FieldLogger(logging.getLogger("test"), {}),
     )
     return WebhookCollector(options, context)
 
@@ -239,11 +240,12 @@ def test_beyond_its_concurrency_it_asks_to_come_back(serve: Serve) -> None:
     first = threading.Thread(target=lambda: served.get("/slow"))
     first.start()
     eventually(lambda: served.app._running == 1)
-    answer = served.get("/healthz")
+    answer = served.get("/slow")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert served.get("/healthz").status_code == 200
     release.set()
     first.join()
-    assert served.get("/healthz").status_code == 200
+    assert served.get("/slow").status_code == 200
 
 
 def test_a_fault_of_our_own_is_never_a_4xx(serve: Serve) -> None:
