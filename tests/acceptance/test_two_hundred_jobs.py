@@ -65,7 +65,7 @@ def test_each_completed_job_is_billed_once_and_nothing_else_is(meter: Meter) -> 
     }
 
     journal = meter.folder / "meter.db"
-    failed = books.rows(journal, "SELECT event_id FROM events WHERE kind = 'async_failed'")
+    failed = books.rows(journal, "SELECT event_id FROM usage_events WHERE kind = 'async_failed'")
     assert {event_id for (event_id,) in failed} == {
         f"assemblyai:transcript:{row.transcript_id}:failed"
         for row in truth
