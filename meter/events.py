@@ -110,6 +110,7 @@ class Event(
     kw_only=True,
     forbid_unknown_fields=True,
     tag_field="kind",
+    gc=False,  # holds texts, numbers and times only, so it can be in no reference cycle
 ):
     """What every event carries. Use one of the four kinds below.
 
@@ -185,7 +186,7 @@ class Event(
         return self.customer_id == other.customer_id and self.billed_seconds == other.billed_seconds
 
 
-class AsyncCompleted(Event, frozen=True, kw_only=True, tag="async_completed"):
+class AsyncCompleted(Event, frozen=True, kw_only=True, gc=False, tag="async_completed"):
     """A pre-recorded job is done and billed for its `audio_duration`.
 
     Attributes:
@@ -216,7 +217,7 @@ class AsyncCompleted(Event, frozen=True, kw_only=True, tag="async_completed"):
         return self.seconds
 
 
-class AsyncFailed(Event, frozen=True, kw_only=True, tag="async_failed"):
+class AsyncFailed(Event, frozen=True, kw_only=True, gc=False, tag="async_failed"):
     """A pre-recorded job failed; AssemblyAI never bills those.
 
     Attributes:
@@ -230,7 +231,7 @@ class AsyncFailed(Event, frozen=True, kw_only=True, tag="async_failed"):
     error: str = ""
 
 
-class StreamTerminated(Event, frozen=True, kw_only=True, tag="stream_terminated"):
+class StreamTerminated(Event, frozen=True, kw_only=True, gc=False, tag="stream_terminated"):
     """A streaming session ended and is billed for the time its socket was open.
 
     Attributes:
@@ -261,7 +262,7 @@ class StreamTerminated(Event, frozen=True, kw_only=True, tag="stream_terminated"
         return self.seconds
 
 
-class StreamAbandoned(Event, frozen=True, kw_only=True, tag="stream_abandoned"):
+class StreamAbandoned(Event, frozen=True, kw_only=True, gc=False, tag="stream_abandoned"):
     """A streaming session outlived its limit and no Termination was seen: bounds, no figure.
 
     Attributes:

@@ -28,6 +28,9 @@ T = TypeVar("T")
 Operation = Callable[[sqlite3.Connection], Any]
 _Outcome = tuple[Ticket[Any], Any, BaseException | None]
 
+TURN_SECONDS = 0.001
+"""The longest that a small group waits for one turn of the loop whose producers were told."""
+
 _INSERT_RECEIPT = "INSERT INTO receipts (collector, received_at, query, fields) VALUES (?, ?, ?, ?)"
 
 
@@ -99,8 +102,14 @@ class GroupWriter:
     # -- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
+        group: list[tuple[Any, Ticket[Any]]] = []
+        told = False
         while True:
             with self._wake:
+                if told and 0 < len(self._queue) < len(group):
+                    # Fewer wait than were just told: let those come back and share the commit,
+                    # or the two cohorts would take turns for ever, each at a commit's cost.
+                    self._wake.wait(TURN_SECONDS)
                 while not self._queue and not self._closing:
                     self._idle = True
                     self._wake.wait()
@@ -109,7 +118,7 @@ class GroupWriter:
             if not group:
                 return
             recorded, outcomes = self._commit(group)
-            _hand_over(outcomes)
+            told = self._hand_over(outcomes)
             if recorded:
                 for listener in self.listeners:
                     listener()
@@ -190,6 +199,27 @@ class GroupWriter:
         connection.execute("RELEASE operation")
         return ticket, result, None
 
+    def _hand_over(self, outcomes: list[_Outcome]) -> bool:
+        """Wake the producers: each event loop once, threads one by one; tell if loops were."""
+        by_loop: dict[AbstractEventLoop, list[_Outcome]] = {}
+        for outcome in outcomes:
+            loop = outcome[0].loop
+            if loop is None:
+                _resolve([outcome])
+            elif loop in by_loop:
+                by_loop[loop].append(outcome)
+            else:
+                by_loop[loop] = [outcome]
+        for loop, those in by_loop.items():
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(self._resolve_in, loop, those)
+        return bool(by_loop)
+
+    def _resolve_in(self, loop: AbstractEventLoop, outcomes: list[_Outcome]) -> None:
+        """Wake a loop's producers, and nudge the writer once they have had their turn."""
+        _resolve(outcomes)
+        loop.call_soon(self._nudge)
+
     def _check_file(self) -> None:
         """Refuse to commit into a file that is no longer there: it would be lost on close."""
         try:
@@ -203,22 +233,6 @@ class GroupWriter:
             raise JournalUnavailable(
                 f"{self._path} was replaced while meter runs; restart meter to use the new file"
             )
-
-
-def _hand_over(outcomes: list[_Outcome]) -> None:
-    """Wake the producers: each event loop once, threads one by one."""
-    by_loop: dict[AbstractEventLoop, list[_Outcome]] = {}
-    for outcome in outcomes:
-        loop = outcome[0].loop
-        if loop is None:
-            _resolve([outcome])
-        elif loop in by_loop:
-            by_loop[loop].append(outcome)
-        else:
-            by_loop[loop] = [outcome]
-    for loop, those in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(_resolve, those)
 
 
 def _resolve(outcomes: list[_Outcome]) -> None:
