@@ -7,8 +7,6 @@ accepts a misspelt hook; here each of these becomes a named fault of one plugin.
 from __future__ import annotations
 
 import builtins
-import difflib
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -30,12 +28,10 @@ __all__ = ["Extension", "Plugin", "Plugins", "Types", "load_plugins"]
 
 GROUP: Final = "meter"
 
-_log = logging.getLogger("meter.plugins")
-
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass
 class Plugin:
     """One entry point: where it comes from, and what went wrong with it if anything did."""
 
@@ -50,7 +46,7 @@ class Plugin:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Extension(Generic[T]):
     """A sink or collector class and the plugin that registered it."""
 
@@ -59,7 +55,7 @@ class Extension(Generic[T]):
     plugin: Plugin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Types(Generic[T]):
     """The types that plugins registered under one section of the pipelines file.
 
@@ -93,6 +89,8 @@ class Types(Generic[T]):
             )
         if name in self.found:
             return self.found[name]
+        import difflib
+
         close = difflib.get_close_matches(name, self.names(), n=1)
         text = f"no {self.noun} type {name!r}"
         text += f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(self.names())}"
@@ -216,7 +214,7 @@ class Plugins:
                 given: Mapping[str, str] = call() or {}
                 added.update({str(k): str(v) for k, v in given.items() if k not in added})
             except Exception:  # noqa: BLE001  an observer cannot hurt the main path
-                _log.exception("plugin.enrich_failed", extra={"plugin": str(owner)})
+                _log_fault("plugin.enrich_failed", owner)
         if not added.keys() - event.dimensions.keys():
             return event
         from msgspec.structs import replace
@@ -229,7 +227,7 @@ class Plugins:
             try:
                 call()
             except Exception:  # noqa: BLE001  an observer cannot hurt the main path
-                _log.exception("plugin.observer_failed", extra={"plugin": str(owner), "hook": hook})
+                _log_fault("plugin.observer_failed", owner, hook=hook)
 
 
 class _Core:
@@ -264,3 +262,12 @@ def _described(error: BaseException) -> str:
     """Name an error's type and its first line; a plugin's traceback is for the log."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _log_fault(event: str, plugin: Plugin, **fields: str) -> None:
+    """Log a plugin's fault with its traceback; imported late, as `meter --help` logs nothing."""
+    import logging
+
+    logging.getLogger("meter.plugins").error(
+        event, exc_info=True, extra={"plugin": str(plugin), **fields}
+    )
