@@ -213,8 +213,8 @@ class Plugins:
             try:
                 given: Mapping[str, str] = call() or {}
                 added.update({str(k): str(v) for k, v in given.items() if k not in added})
-            except Exception:  # noqa: BLE001  an observer cannot hurt the main path
-                _log_fault("plugin.enrich_failed", owner)
+            except Exception as error:  # noqa: BLE001  an observer cannot hurt the main path
+                _log_fault("plugin.enrich_failed", owner, error)
         if not added.keys() - event.dimensions.keys():
             return event
         from msgspec.structs import replace
@@ -226,8 +226,8 @@ class Plugins:
         for owner, call in self._each(hook, **kwargs):
             try:
                 call()
-            except Exception:  # noqa: BLE001  an observer cannot hurt the main path
-                _log_fault("plugin.observer_failed", owner, hook=hook)
+            except Exception as error:  # noqa: BLE001  an observer cannot hurt the main path
+                _log_fault("plugin.observer_failed", owner, error, hook=hook)
 
 
 class _Core:
@@ -264,10 +264,9 @@ def _described(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _log_fault(event: str, plugin: Plugin, **fields: str) -> None:
+def _log_fault(event: str, plugin: Plugin, error: Exception, **fields: str) -> None:
     """Log a plugin's fault with its traceback; imported late, as `meter --help` logs nothing."""
     import logging
 
-    logging.getLogger("meter.plugins").error(
-        event, exc_info=True, extra={"plugin": str(plugin), **fields}
-    )
+    log = logging.getLogger("meter.plugins")
+    log.error(event, exc_info=error, extra={"plugin": str(plugin), **fields})
