@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import pytest
 from pydantic import Field, field_validator, model_validator
 
+from meter import sinks
 from meter.config import Config, load_config
 from meter.hookspecs import hookimpl
 from meter.plugins import Plugin, Plugins
-from meter.sinks import Batch, Duration, FilePath, Guarantee, Options, Report, Secret, Sink
+from meter.sinks import Batch, Duration, FilePath, Guarantee, Report, Secret, Sink
 
 Load = Callable[..., Config]
 
@@ -55,7 +56,7 @@ class LedgerSink(Sink):
     type = "ledger"
     guarantee = Guarantee.ATOMIC
 
-    class Options(Options):
+    class Options(sinks.Options):
         path: FilePath = Field(description="Where the rows are kept.")
         table: str = "usage"
         wal: bool = True
@@ -72,16 +73,16 @@ class BillingSink(LedgerSink):
     type = "billing"
     default_start = "now"
 
-    class Options(Options):
-        class Meter(Options):
+    class Options(sinks.Options):
+        class Meter(sinks.Options):
             event_name: str = Field(min_length=1)
             kinds: list[str] = Field(min_length=1)
             active: bool = True
 
-        class CustomersByFile(Options):
+        class CustomersByFile(sinks.Options):
             file: FilePath
 
-        class CustomersByMetadata(Options):
+        class CustomersByMetadata(sinks.Options):
             metadata: str
 
         api_key: Secret
@@ -113,8 +114,8 @@ class WebhookCollector:
 
     type: ClassVar[str] = "webhook"
 
-    class Options(Options):
-        class Backfill(Options):
+    class Options(sinks.Options):
+        class Backfill(sinks.Options):
             every: Duration
             lookback: Duration | None = None
 
@@ -126,7 +127,7 @@ class WebhookCollector:
 class LiveCollector:
     type: ClassVar[str] = "streaming"
 
-    class Options(Options):
+    class Options(sinks.Options):
         path: str = "/v3/ws"
         backfill: str = ""
 

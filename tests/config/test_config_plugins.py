@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from meter import sinks
 from meter.config import Config, ConfigFaults, PluginFaults
-from meter.sinks import Batch, Guarantee, Options, Report, Sink
+from meter.sinks import Batch, Guarantee, Report, Sink
 
 Load = Callable[..., Config]
 
@@ -22,7 +23,7 @@ pipelines: {usage: {from: live, to: rows}}
 class _Quiet(Sink):
     type = "quiet"
     guarantee = Guarantee.AT_LEAST_ONCE
-    Options = Options
+    Options = sinks.Options
 
     def deliver(self, batch: Batch) -> Report:
         return Report.everything(batch)
@@ -31,7 +32,7 @@ class _Quiet(Sink):
 class _Breaking(_Quiet):
     type = "breaking"
 
-    class Options(Options):
+    class Options(sinks.Options):
         def model_post_init(self, _context: Any, /) -> None:
             raise ZeroDivisionError("secret")
 
