@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,13 @@ def settlement_for(
     *,
     filtered: Iterable[int] = (),
     at: datetime,
-    next_at: Callable[[], datetime],
+    next_at: datetime,
 ) -> Settlement:
     """Return what to store for a delivery; what the report does not mention is retried.
 
     Args:
         filtered: offsets below the batch's checkpoint that were never offered.
-        next_at: tells when what is held or not mentioned is to be offered again.
+        next_at: when what is held or not mentioned is to be offered again.
 
     Raises:
         PluginError: the report speaks of events that were not in the batch, or gives one
@@ -56,8 +56,8 @@ def settlement_for(
         at=at,
         delivered=[offset_of[i] for i in (*report.delivered, *report.duplicate)],
         filtered=list(filtered),
-        held={offset_of[i]: Retry(reason, next_at()) for i, reason in report.held.items()},
-        retrying={offset_of[i]: Retry(NOT_MENTIONED, next_at()) for i in missing},
+        held={offset_of[i]: Retry(reason, next_at) for i, reason in report.held.items()},
+        retrying={offset_of[i]: Retry(NOT_MENTIONED, next_at) for i in missing},
         rejected={offset_of[i]: reason for i, reason in report.rejected.items()},
         state=report.state,
     )

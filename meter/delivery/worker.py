@@ -10,15 +10,13 @@ import logging
 import random
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from meter.delivery.backoff import Backoff, delay
+from meter.delivery.backoff import Backoff
 from meter.delivery.filters import predicate_for
-from meter.delivery.reports import settlement_for
+from meter.delivery.outcomes import Outcomes, describe
 from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError
-from meter.journal import Retry, Settlement
 from meter.logs import FieldLogger
 from meter.sinks import Batch, SinkContext
 
@@ -40,14 +38,10 @@ SUSPECTS: Final = 10
 """So many events failing one after another, with no success: it is the sink, not the events."""
 PATIENCE: Final = 5
 """After so many rounds of that, the suspects are set aside all the same, so nothing blocks."""
-MAX_ATTEMPTS: Final = 10
-"""An event that failed so often while the sink took others becomes a dead letter."""
 ONCE_ROUNDS: Final = 3
 """How many failing rounds a `--once` run allows a sink."""
 DUE_AT_ONCE: Final = 100
 """How many retrying and held events are offered in one round."""
-HELD_SECONDS: Final = 60.0
-"""How long a held or unmentioned event waits before it is offered again."""
 
 
 class SinkWorker:
@@ -72,10 +66,8 @@ class SinkWorker:
         self._class = config.extension.cls
         self._sink: Sink | None = None
         self._admits: Predicate = lambda _event: False
-        self._checkpoint = 0
-        self._chance = random.Random()  # noqa: S311  jitter, not security
-        self._backoff = Backoff(self._chance)
-        self._last_success: datetime | None = None  # of this run
+        chance = random.Random()  # noqa: S311  jitter is not security
+        self._backoff = Backoff(chance)
         self._wake = threading.Event()
         self._halt = threading.Event()
         self._finishing = False
@@ -83,6 +75,14 @@ class SinkWorker:
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
         self._logger = FieldLogger(_log, {"sink": self.name})
+        self._outcomes = Outcomes(
+            self.name,
+            journal=journal,
+            plugins=plugins,
+            clock=clock,
+            chance=chance,
+            log=self._logger,
+        )
 
     # -- from other threads ----------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class SinkWorker:
         return new or due
 
     def _deliver_new(self, sink: Sink) -> bool:
-        stored = self._journal.read(self._checkpoint, self._class.batch_size)
+        stored = self._journal.read(self._outcomes.checkpoint, self._class.batch_size)
         if not stored:
             return False
         admitted = [entry for entry in stored if self._admits(entry.event)]
@@ -146,7 +146,7 @@ class SinkWorker:
         filtered = [entry.offset for entry in stored if entry.offset not in taken]
         end = stored[-1].offset
         if not admitted:
-            self._commit(Settlement(self.name, "new", end, self._clock.now(), filtered=filtered))
+            self._outcomes.filtered_out(filtered, end)
             return True
         suspects: list[tuple[Batch, Exception]] = []
         evidence = False
@@ -156,15 +156,15 @@ class SinkWorker:
             else:
                 evidence = True
             if evidence:  # the sink takes others, so those that failed alone are to blame
-                self._set_aside(suspects, filtered)
+                self._outcomes.set_aside(suspects, filtered)
                 suspects = []
             elif len(suspects) == SUSPECTS:
                 break
             if not isinstance(answer, Exception):
-                self._settle(part, answer, filtered)
+                self._took(part, answer, filtered)
         if suspects:
             if self._backoff.failures >= PATIENCE:
-                self._set_aside(suspects, filtered)
+                self._outcomes.set_aside(suspects, filtered)
             raise suspects[-1][1]
         return True
 
@@ -173,12 +173,19 @@ class SinkWorker:
         if not due:
             return False
         entries = {entry.offset: entry for entry in due}
-        for part, answer in self._offer(sink, _batch(due, self._checkpoint, "retry")):
+        for part, answer in self._offer(sink, _batch(due, self._outcomes.checkpoint, "retry")):
             if isinstance(answer, Exception):
-                self._retry_failed(part, answer, entries[part.offsets[0]])
+                self._outcomes.failed_again(part, answer, entries[part.offsets[0]])
             else:
-                self._settle(part, answer, ())
+                self._took(part, answer, ())
         return True
+
+    def _took(self, batch: Batch, report: Report, filtered: Sequence[int]) -> None:
+        """Record what the sink reported; if it works (again), hasten what it failed on."""
+        first = self._outcomes.last_success is None
+        self._outcomes.settle(batch, report, filtered)
+        if self._backoff.succeed() or first:
+            self._journal.hasten(self.name, self._clock.now()).wait()
 
     def _offer(self, sink: Sink, batch: Batch) -> Iterator[tuple[Batch, Report | Exception]]:
         """Deliver a batch, in order; split it on an error until the poison event stands alone.
@@ -201,85 +208,6 @@ class SinkWorker:
         else:
             yield batch, report
 
-    # -- outcomes --------------------------------------------------------------------------
-
-    def _settle(self, batch: Batch, report: Report, filtered: Sequence[int]) -> None:
-        settlement = settlement_for(
-            self.name,
-            batch,
-            report,
-            filtered=self._filtered_within(batch, filtered),
-            at=self._clock.now(),
-            next_at=self._next_at,
-        )
-        self._commit(settlement)
-        if self._backoff.succeed() or self._last_success is None:
-            # It takes events (again): what it failed on is worth another try at once.
-            self._journal.hasten(self.name, self._clock.now()).wait()
-        self._last_success = self._clock.now()
-        self._plugins.notify(
-            "meter_batch_delivered", sink_name=self.name, batch=batch, report=report
-        )
-        self._announce_dead(batch, settlement)
-
-    def _set_aside(
-        self, suspects: Sequence[tuple[Batch, Exception]], filtered: Sequence[int]
-    ) -> None:
-        for batch, error in suspects:
-            retry = Retry(describe(error), self._clock.now() + delay(1, self._chance))
-            self._commit(
-                Settlement(
-                    self.name,
-                    "new",
-                    batch.checkpoint,
-                    self._clock.now(),
-                    filtered=self._filtered_within(batch, filtered),
-                    retrying={batch.offsets[0]: retry},
-                )
-            )
-            self._logger.warning(
-                "event.set_aside",
-                extra={"event_id": batch.events[0].event_id, "error": describe(error)},
-            )
-
-    def _retry_failed(self, batch: Batch, error: Exception, entry: SetAside) -> None:
-        """Keep an event for later, or give it up if the sink took others since it last failed."""
-        now, attempts = self._clock.now(), entry.attempts + 1
-        took_others = self._last_success is not None and self._last_success > entry.tried_at
-        settlement = Settlement(self.name, "retry", None, now)
-        if attempts >= MAX_ATTEMPTS and took_others:
-            reason = f"failed {attempts} times while the sink took others: {describe(error)}"
-            settlement = replace(settlement, rejected={entry.offset: reason})
-        else:
-            retry = Retry(describe(error), now + delay(attempts, self._chance))
-            settlement = replace(settlement, retrying={entry.offset: retry})
-        self._commit(settlement)
-        self._announce_dead(batch, settlement)
-
-    def _commit(self, settlement: Settlement) -> None:
-        self._journal.settle(settlement).wait()
-        if settlement.checkpoint is not None:
-            self._checkpoint = settlement.checkpoint
-
-    def _announce_dead(self, batch: Batch, settlement: Settlement) -> None:
-        if not settlement.rejected:
-            return
-        events = dict(zip(batch.offsets, batch.events, strict=True))
-        for offset, reason in settlement.rejected.items():
-            event = events[offset]
-            self._logger.error(
-                "event.dead_lettered", extra={"event_id": event.event_id, "reason": reason}
-            )
-            self._plugins.notify(
-                "meter_event_dead_lettered", sink_name=self.name, event=event, reason=reason
-            )
-
-    def _filtered_within(self, batch: Batch, filtered: Sequence[int]) -> list[int]:
-        return [o for o in filtered if self._checkpoint < o <= batch.checkpoint]
-
-    def _next_at(self) -> datetime:
-        return self._clock.now() + timedelta(seconds=HELD_SECONDS)
-
     # -- the sink's life -------------------------------------------------------------------
 
     def _open(self) -> Sink:
@@ -301,16 +229,16 @@ class SinkWorker:
         sink = self._class(self._config.options, context)
         position = sink.open()
         self._sink = sink
-        self._checkpoint = row.checkpoint
+        self._outcomes.checkpoint = row.checkpoint
         if position is not None:
-            self._agree(position, row.checkpoint)
+            self._agree(position)
         if row.parked is not None:
             self._journal.park_sink(self.name, None).wait()
         self._admits = predicate_for(self.name, self._pipelines, row.not_before)
-        self._logger.info("sink.opened", extra={"checkpoint": self._checkpoint})
+        self._logger.info("sink.opened", extra={"checkpoint": row.checkpoint})
         return sink
 
-    def _agree(self, position: Position, checkpoint: int) -> None:
+    def _agree(self, position: Position) -> None:
         """Believe the destination's own books; park when they are not about this journal."""
         if position.journal_id != self._journal.journal_id:
             raise FatalSinkError(
@@ -324,10 +252,10 @@ class SinkWorker:
                 f"at {head}: an older copy of the journal? Restore the newest one"
             )
         if self._journal.delivered_beyond(self.name, position.checkpoint):
-            self._logger.warning(
-                "sink.rewound", extra={"from": checkpoint, "to": position.checkpoint}
-            )
-            self._checkpoint = self._journal.rewind_sink(self.name, position.checkpoint).wait()
+            before = self._outcomes.checkpoint
+            after = self._journal.rewind_sink(self.name, position.checkpoint).wait()
+            self._outcomes.checkpoint = after
+            self._logger.warning("sink.rewound", extra={"from": before, "to": after})
 
     def _close(self) -> None:
         sink, self._sink = self._sink, None
@@ -385,9 +313,3 @@ def _halves(batch: Batch) -> tuple[Batch, Batch]:
         Batch(batch.events[:middle], batch.offsets[:middle], first_end, batch.purpose),
         Batch(batch.events[middle:], batch.offsets[middle:], batch.checkpoint, batch.purpose),
     )
-
-
-def describe(error: Exception) -> str:
-    """Name an error in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
