@@ -226,9 +226,8 @@ class SinkWorker:
             clock=self._clock,
             log=self._logger,
         )
-        sink = self._class(self._config.options, context)
+        self._sink = sink = self._class(self._config.options, context)
         position = sink.open()
-        self._sink = sink
         self._outcomes.checkpoint = row.checkpoint
         if position is not None:
             self._agree(position)

@@ -87,6 +87,7 @@ class SqliteSink(Sink):
             FatalSinkError: not a database, or a table of that name with other columns.
             RetryableSinkError: the file cannot be opened or is locked for too long.
         """
+        self.close()
         path = self.options.path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
