@@ -78,9 +78,16 @@ def run(
     journal = open_journal(config.journal, clock, run=True)
     try:
         if once:
+            before = sum(journal.totals().quarantined.values())
             process = Run(config, journal=journal, plugins=plugins, clock=clock)
             caught = run_loop(process.once())
-            left = unfinished(journal.totals(), config.sinks)
+            totals = journal.totals()
+            left = unfinished(totals, config.sinks)
+            if (aside := sum(totals.quarantined.values()) - before) > 0:
+                left.append(
+                    f"{aside} more in quarantine; to look: "
+                    f"sqlite-utils rows {config.journal} quarantine"
+                )
             for line in left:
                 click.echo(f"meter: {line}", err=True)
         else:

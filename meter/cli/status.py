@@ -68,6 +68,8 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
         )
     quarantined = ", ".join(f"{n} from {name}" for name, n in sorted(totals.quarantined.items()))
     click.echo(f"quarantine   {quarantined or 'empty'}")
+    for name, jobs in sorted(totals.foreign.items()):
+        click.echo(f"not ours     {jobs} jobs that {name} saw have another webhook, or none")
     for name, trouble in sorted(totals.collectors.items()):
         click.echo(f"collector    {name} cannot work: {trouble}")
     click.echo()

@@ -7,12 +7,13 @@ for ever; the list still has them, for 90 days.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,7 +22,6 @@ from meter.collectors.assemblyai_client import ApiError, Malformed, NotThere, Un
 from meter.collectors.attribution import attribution_of_url
 from meter.collectors.transcripts import (
     NotYet,
-    Transcript,
     Unusable,
     facts_of,
     meaning_of,
@@ -29,18 +29,24 @@ from meter.collectors.transcripts import (
     read_transcript,
 )
 from meter.errors import InvalidEvent, JournalError
-from meter.events import Event
+from meter.events import AsyncCompleted, AsyncFailed, Event
 from meter.journal import Quarantined, Watched
 
 if TYPE_CHECKING:
     from meter.collectors.assemblyai_client import Api, ListItem
     from meter.collectors.interface import CollectorContext
+    from meter.collectors.transcripts import Transcript
 
 __all__ = ["Backfill", "OurJobs"]
 
 T = TypeVar("T")
+_Found: TypeAlias = AsyncCompleted | AsyncFailed | NotYet | Quarantined | ApiError | None
 
 AT_ONCE: Final = 8
+HOPELESS: Final = 24
+"""So many fetches failing with none answered end a walk."""
+LISTED: Final = timedelta(days=90)
+"""How long AssemblyAI lists a transcript; older ones are not come back to."""
 RETRY_SECONDS: Final = 30.0
 """How soon a walk that failed is tried again, unless AssemblyAI asks for longer."""
 WAITS_SECONDS: Final = (0.2, 0.8)
@@ -63,6 +69,11 @@ class OurJobs:
     path: str
     public_url: str | None
 
+    @property
+    def words(self) -> list[str | None]:
+        """What decides, as the cursor keeps it: another rule judges every job afresh."""
+        return [self.path, self.public_url]
+
     def takes(self, webhook_url: object) -> bool:
         """Tell whether a job is this collector's; a deleted one might be, so it is."""
         if not isinstance(webhook_url, str):
@@ -82,6 +93,14 @@ class OurJobs:
         )
 
 
+class _Job(NamedTuple):
+    """One job to fetch; times in UTC."""
+
+    id: str
+    created: datetime
+    completed: datetime | None
+
+
 @dataclass(slots=True)
 class _Walk:
     """What one walk has seen."""
@@ -91,6 +110,13 @@ class _Walk:
     counts: Counter[str] = field(default_factory=Counter)
     keep: list[Watched] = field(default_factory=list)
     forget: list[str] = field(default_factory=list)
+    answered: int = 0
+    failed: int = 0
+
+    def judge(self, error: ApiError) -> None:
+        """Give up when nothing at all is answered: then it is not about single transcripts."""
+        if self.failed >= HOPELESS and not self.answered:
+            raise error
 
 
 class Backfill:
@@ -114,30 +140,36 @@ class Backfill:
 
     async def run(self) -> None:
         """Walk on start and at every interval, until cancelled."""
+        context = self._context
         while True:
             wait = self._every.total_seconds()
             try:
                 await self.walk()
+                await context.journal.set_trouble(context.name, None)
             except (ApiError, JournalError) as error:
                 asked = error.retry_after if isinstance(error, Unavailable) else None
                 wait = min(wait, max(RETRY_SECONDS, asked or 0.0))
-                self._context.log.warning(
+                context.log.warning(
                     "backfill.failed", extra={"error": str(error), "retry_in_seconds": wait}
                 )
+                with contextlib.suppress(JournalError):
+                    await context.journal.set_trouble(context.name, f"backfill: {error}")
             await asyncio.sleep(wait)
 
     async def walk(self) -> Counter[str]:
         """Walk once, back to before the last complete walk began; count what was found.
 
+        One transcript that cannot be fetched is come back to and stops nothing.
+
         Raises:
-            ApiError: the list could not be read to its end; the cursor stays where it was.
+            ApiError: the list could not be read to its end, or nothing at all is answered; the
+                cursor stays where it was.
             JournalUnavailable: likewise.
         """
         context = self._context
         began = context.clock.now()
-        cursor = context.journal.cursor(context.name)
-        bound = (datetime.fromisoformat(cursor) if cursor else began) - self._lookback
         known = {item.provider_id: item for item in context.journal.watched(context.name)}
+        bound = self._bound(began, known)
         walk = _Walk(known)
         before: str | None = None
         asked: set[str] = set()
@@ -151,15 +183,34 @@ class Backfill:
             asked.add(page.older)
             before = page.older
         await self._come_back(walk)
-        old = [i.provider_id for i in known.values() if i.state == "foreign" and i.created < bound]
+        oldest = began - LISTED
+        old = [
+            i.provider_id
+            for i in known.values()
+            if i.created < (bound if i.state == "foreign" else oldest)
+        ]
         await context.journal.watch(context.name, walk.keep, [*walk.forget, *old])
-        await context.journal.set_cursor(context.name, began.isoformat())
+        cursor = {"began": began.isoformat(), "ours": self._ours.words}
+        await context.journal.set_cursor(context.name, msgspec.json.encode(cursor).decode())
         context.log.info("backfill.walked", extra={"back_to": bound.isoformat(), **walk.counts})
         return walk.counts
 
+    def _bound(self, began: datetime, known: dict[str, Watched]) -> datetime:
+        """Return how far back to walk; judge afresh whose jobs they are if the rule changed."""
+        text = self._context.journal.cursor(self._context.name)
+        if text is None:
+            return began - self._lookback
+        cursor = msgspec.json.decode(text)
+        if cursor["ours"] == self._ours.words:
+            return datetime.fromisoformat(cursor["began"]) - self._lookback
+        for item in list(known.values()):
+            if item.state == "foreign":
+                del known[item.provider_id]
+        return began - LISTED
+
     async def _take(self, walk: _Walk, items: list[ListItem]) -> None:
         """Look at the jobs of one page: fetch those that are final and not known yet."""
-        wanted: list[ListItem] = []
+        wanted: list[_Job] = []
         for item in items:
             if item.id in walk.seen:
                 continue
@@ -172,84 +223,82 @@ class Backfill:
                 if watched is not None:
                     walk.forget.append(item.id)
             elif item.status in ("completed", "error"):
-                wanted.append(item)
+                wanted.append(_Job(item.id, item.created, item.completed))
             else:
                 walk.counts["unfinished"] += 1
                 walk.keep.append(Watched(item.id, "unfinished", item.created))
-        await self._fetch_all(walk, [(i.id, i.created, i.completed) for i in wanted])
+        await self._fetch_all(walk, wanted)
 
     async def _come_back(self, walk: _Walk) -> None:
         """Ask after jobs that were unfinished and lie beyond the pages of this walk."""
         await self._fetch_all(
             walk,
             [
-                (item.provider_id, item.created, None)
+                _Job(item.provider_id, item.created, None)
                 for item in walk.known.values()
                 if item.state == "unfinished" and item.provider_id not in walk.seen
             ],
         )
 
-    async def _fetch_all(
-        self, walk: _Walk, jobs: list[tuple[str, datetime, datetime | None]]
-    ) -> None:
+    async def _fetch_all(self, walk: _Walk, jobs: list[_Job]) -> None:
         for start in range(0, len(jobs), AT_ONCE):
             some = jobs[start : start + AT_ONCE]
-            found = await _all_of(
-                [self._fetch(identity, completed) for identity, _, completed in some]
-            )
-            events: list[Event] = []
-            quarantined: list[Quarantined] = []
-            for (identity, created, _), result in zip(some, found, strict=True):
-                if isinstance(result, Event):
-                    events.append(result)
-                elif isinstance(result, Quarantined):
-                    quarantined.append(result)
-                    walk.counts["quarantined"] += 1
-                elif isinstance(result, NotYet):
-                    walk.counts["unfinished"] += 1
-                    walk.keep.append(Watched(identity, "unfinished", created))
-                    continue
-                else:
-                    walk.counts["foreign"] += 1
-                    walk.keep.append(Watched(identity, "foreign", created))
-                    continue
-                walk.forget.append(identity)
-            if events:
-                for answer in await self._context.intake.record(events):
-                    walk.counts[answer.value] += 1
-            if quarantined:
-                await self._context.intake.quarantine(quarantined)
+            found = await asyncio.gather(*(self._fetch(job) for job in some))
+            await self._keep(walk, list(zip(some, found, strict=True)))
+            errors = [result for result in found if isinstance(result, ApiError)]
+            walk.failed += len(errors)
+            walk.answered += len(found) - len(errors)
+            for error in errors:
+                walk.judge(error)
 
-    async def _fetch(
-        self, identity: str, completed: datetime | None
-    ) -> Event | NotYet | Quarantined | None:
-        """Fetch one job: its event, something to come back to, quarantine, or not ours (None)."""
+    async def _keep(self, walk: _Walk, found: list[tuple[_Job, _Found]]) -> None:
+        """Record what a few fetches gave; remember what to come back to, and what is not ours."""
+        events = [result for _, result in found if isinstance(result, Event)]
+        quarantined = [result for _, result in found if isinstance(result, Quarantined)]
+        if events:
+            for answer in await self._context.intake.record(events):
+                walk.counts[answer.value] += 1
+        if quarantined:
+            await self._context.intake.quarantine(quarantined)
+            walk.counts["quarantined"] += len(quarantined)
+        for job, result in found:
+            if result is None:
+                walk.counts["foreign"] += 1
+                walk.keep.append(Watched(job.id, "foreign", job.created))
+            elif isinstance(result, NotYet | ApiError):
+                walk.counts["unfinished"] += 1
+                walk.keep.append(Watched(job.id, "unfinished", job.created))
+                self._context.log.warning(
+                    "backfill.not_yet",
+                    extra={"transcript": job.id, "why": str(getattr(result, "reason", result))},
+                )
+            else:
+                walk.forget.append(job.id)
+
+    async def _fetch(self, job: _Job) -> _Found:
+        """Fetch one job: its event, quarantine, not ours (None), or why to come back to it."""
         context = self._context
         try:
-            raw = await _patiently(partial(self._api.transcript, identity))
+            raw = await _patiently(partial(self._api.transcript, job.id))
             transcript = read_transcript(raw)
         except InvalidEvent as error:
             return NotYet(str(error), patient=False)
-        except NotThere as error:
-            return self._quarantined(identity, str(error), Transcript(id=identity))
-        except Malformed as error:
+        except (NotThere, Malformed) as error:
             return NotYet(str(error), patient=False)
+        except ApiError as error:
+            return error
         if not self._ours.takes(transcript.webhook_url):
             return None
         meaning = meaning_of(
             transcript,
             attribution_of_url(transcript.webhook_url),
-            transcript_id=identity,
+            transcript_id=job.id,
             collector=context.name,
-            occurred_at=completed or context.clock.now(),
+            occurred_at=job.completed or job.created,
             now=context.clock.now(),
         )
         if isinstance(meaning, Unusable):
-            return self._quarantined(identity, meaning.reason, transcript)
-        if isinstance(meaning, NotYet):
-            context.log.info(
-                "backfill.not_yet", extra={"transcript": identity, "why": meaning.reason}
-            )
+            return self._quarantined(job.id, meaning.reason, transcript)
         return meaning
 
     def _quarantined(self, identity: str, reason: str, transcript: Transcript) -> Quarantined:
@@ -276,17 +325,6 @@ class Backfill:
         if item.status == "error" and journal.find(failed) is not None:
             return True
         return journal.is_quarantined(self._context.name, item.id)
-
-
-async def _all_of(work: list[Coroutine[None, None, T]]) -> list[T]:
-    """Wait for all of them, then raise the first failure if there was one."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    done: list[T] = []
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        done.append(result)
-    return done
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

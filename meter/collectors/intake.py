@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from meter.plugins import Plugins
 
 __all__ = ["Intake"]
+
+_log = logging.getLogger("meter.collectors")
 
 
 class Intake:
@@ -62,5 +65,10 @@ class Intake:
         return self._plugins.enrich(event) if self._enriches else event
 
     def _announce(self, event: Event, answer: Recorded | None) -> None:
+        if answer is Recorded.CONFLICT:
+            _log.error(
+                "event.conflict",
+                extra={"event_id": event.event_id, "collector": event.collector},
+            )
         if self._observed and answer is Recorded.RECORDED:
             self._plugins.notify("meter_event_recorded", event=event)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 from msgspec.structs import replace
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from meter.collectors.interface import Collector
-from meter.errors import CollectorError, InvalidEvent
+from meter.errors import CollectorError, InvalidEvent, JournalUnavailable
 from meter.events import AnyEvent, decode_event
 from meter.journal import Quarantined, Recorded
-from meter.sinks import FilePath, Options
+from meter.sinks import Options, placed
 
 if TYPE_CHECKING:
     from meter.collectors.interface import CollectorContext
@@ -34,19 +34,20 @@ LONGEST_LINE: Final = 1_048_576
 """Bytes; a longer line is set aside like any other bad one, without being read whole."""
 _decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+RETRY_SECONDS: Final = 1.0
 STDIN: Final = Path("-")
 
 
-def _stdin_or_path(value: object) -> object:
-    return STDIN if value == "-" else value
+def _stdin_or_placed(path: Path, info: ValidationInfo) -> Path:
+    return path if path == STDIN else placed(path, info)
 
 
 class JsonlOptions(Options):
     """Options of `type: jsonl`."""
 
     path: Annotated[
-        Path | FilePath,
-        BeforeValidator(_stdin_or_path),
+        Path,
+        AfterValidator(_stdin_or_placed),
         Field(description="The file, one event a line in its own JSON form; - is standard input."),
     ]
 
@@ -90,6 +91,17 @@ class JsonlCollector(Collector):
         self.context.log.info("jsonl.read", extra={"lines": number + len(rest), **self.counts})
 
     async def _take(self, lines: list[bytes], first: int) -> None:
+        """Take lines until the journal has them: standard input cannot be read twice."""
+        while True:
+            try:
+                return await self._record(lines, first)
+            except JournalUnavailable as error:
+                self.context.log.warning(
+                    "jsonl.waiting", extra={"error": str(error), "line": first}
+                )
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _record(self, lines: list[bytes], first: int) -> None:
         events: list[AnyEvent] = []
         bad: list[Quarantined] = []
         for number, line in enumerate(lines, first):

@@ -26,7 +26,7 @@ from meter.collectors.transcripts import (
 )
 from meter.errors import InvalidEvent, JournalError
 from meter.events import Event
-from meter.journal import Quarantined
+from meter.journal import Quarantined, Watched
 
 if TYPE_CHECKING:
     from meter.collectors.assemblyai_client import Api
@@ -37,8 +37,8 @@ __all__ = ["Resolver"]
 
 AT_ONCE: Final = 16
 """Fetches under way at the same time; far below 20,000 requests per 5 minutes."""
-FEW_ATTEMPTS: Final = 8
-"""For answers that should not happen: about four minutes, then quarantine."""
+FEW_ATTEMPTS: Final = 14
+"""For answers that should not happen: about an hour, then quarantine."""
 PATIENCE: Final = timedelta(hours=24)
 """For a job that the provider still works on."""
 REFUSED_PAUSE_SECONDS: Final = 60.0
@@ -59,6 +59,7 @@ class Resolver:
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._pause_until = 0.0
         self._trouble: str | None = None
+        self._works = False  # the last fetch that says anything about the key succeeded
 
     def wake(self) -> None:
         """Look now: a receipt has come in."""
@@ -192,6 +193,10 @@ class Resolver:
         self, receipt: Receipt, fields: dict[str, Any], transcript_id: str, error: ApiError
     ) -> None:
         if isinstance(error, Refused):
+            await self._retry(receipt, str(error), REFUSED_PAUSE_SECONDS, counted=False)
+            if self._works:  # others were answered: perhaps it is this one; the next will tell
+                self._works = False
+                return
             self._pause(REFUSED_PAUSE_SECONDS)
             if self._trouble is None:
                 self._trouble = str(error)
@@ -206,6 +211,7 @@ class Resolver:
         await self._again(receipt, fields, transcript_id, NotYet(str(error), patient=False))
 
     async def _fetching_works(self) -> None:
+        self._works = True
         if self._trouble is not None:
             self._trouble = None
             self._context.log.info("fetching.resumed")
@@ -223,22 +229,35 @@ class Resolver:
         )
         if spent:
             reason = f"{why.reason}, after {receipt.attempts + 1} attempts"
-            await self._quarantine(receipt, reason, fields, transcript_id)
+            watched = Watched(transcript_id, "unfinished", receipt.received_at)
+            await self._journal.watch(self._context.name, [watched], ())
+            await self._quarantine(receipt, reason, fields, transcript_id, fetched=False)
         else:
             await self._retry(receipt, why.reason, None)
 
-    async def _retry(self, receipt: Receipt, error: str, at_least: float | None) -> None:
+    async def _retry(
+        self, receipt: Receipt, error: str, at_least: float | None, *, counted: bool = True
+    ) -> None:
         ceiling = min(LONGEST_WAIT_SECONDS, 2.0 ** min(receipt.attempts, 30))
         seconds = max(self._chance.uniform(ceiling / 2, ceiling), at_least or 0.0)
         self._context.log.info(
             "receipt.retry", extra={"receipt": receipt.id, "error": error, "in_seconds": seconds}
         )
         await self._journal.retry_receipt(
-            receipt.id, error, self._context.clock.now() + timedelta(seconds=seconds)
+            receipt.id,
+            error,
+            self._context.clock.now() + timedelta(seconds=seconds),
+            counted=counted,
         )
 
     async def _quarantine(
-        self, receipt: Receipt, reason: str, facts: dict[str, Any], transcript_id: str | None
+        self,
+        receipt: Receipt,
+        reason: str,
+        facts: dict[str, Any],
+        transcript_id: str | None,
+        *,
+        fetched: bool = True,
     ) -> None:
         self._context.log.warning(
             "receipt.quarantined", extra={"receipt": receipt.id, "reason": reason}
@@ -252,6 +271,7 @@ class Resolver:
             reason=reason,
             payload=msgspec.json.encode(payload).decode(),
             provider_id=transcript_id,
+            fetched=fetched,
         )
         await self._context.intake.settle(receipt.id, "quarantined", quarantined=item)
 

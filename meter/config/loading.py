@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meter.config.document import Document, Value
+    from meter.config.models import SinkConfig
     from meter.plugins import Plugins
 
 __all__ = ["load_config", "required_variables"]
@@ -103,6 +104,7 @@ def _config(document: Document, path: Path, plugins: Plugins, home: Home) -> Con
     collectors = reader.collectors(root.get("collectors"), plugins.collectors)
     sinks = reader.sinks(root.get("sinks"), plugins.sinks)
     pipelines = reader.pipelines(root.get("pipelines"), root)
+    _distinct_places(document, journal, sinks)
     config = Config(path, home.folder, journal, server, collectors, sinks, pipelines)
     return None if document.faults else _with_warnings(document, config)
 
@@ -133,6 +135,27 @@ def _journal(document: Document, value: Value, home: Home) -> str:
     except RuntimeError:  # ~someone, and nobody is called that
         document.fault(path, "expected a file whose folder can be found; its '~' cannot")
         return ""
+
+
+def _distinct_places(document: Document, journal: str, sinks: Mapping[str, SinkConfig]) -> None:
+    """Refuse two that would write the same file: the journal and a sink, or two sinks.
+
+    Sinks of one type may share a file that they divide (SQLite tables), so those must differ
+    in some option; a csv file that two templates lead to is refused when it is met.
+    """
+    taken: dict[Path, tuple[str, SinkConfig | None]] = {Path(journal): ("the journal", None)}
+    for name, sink in sinks.items():
+        for option, place in sink.options:
+            if not isinstance(place, Path):
+                continue
+            owner, other = taken.setdefault(place, (f"the sink {name!r}", sink))
+            if other is sink or (
+                other is not None and other.type == sink.type and other.options != sink.options
+            ):
+                continue
+            document.fault(
+                ("sinks", name, option), f"is where {owner} writes already; expected another path"
+            )
 
 
 def _with_warnings(document: Document, config: Config) -> Config:

@@ -127,6 +127,8 @@ class SinkWorker:
                 except Exception as error:  # noqa: BLE001  a plugin may raise anything: this sink waits, no other does
                     if not self._wait_after(error):
                         return
+        except BaseException as error:  # noqa: BLE001  SystemExit and worse must not end it unseen
+            self._park(f"plugin {self._config.extension.plugin} raised {error!r}")
         finally:
             self._close()
 
@@ -242,13 +244,14 @@ class SinkWorker:
         if position.journal_id != self._journal.journal_id:
             raise FatalSinkError(
                 "the destination was filled from another journal; give the sink a destination "
-                "of its own, or the journal that belongs to this one"
+                "of its own, or move this one away: a new one is filled from the journal"
             )
         head = self._journal.head()
         if position.checkpoint > head:
             raise FatalSinkError(
                 f"the destination has events up to offset {position.checkpoint}, the journal ends "
-                f"at {head}: an older copy of the journal? Restore the newest one"
+                f"at {head}: an older copy of the journal? Restore the newest one, or move the "
+                "destination away: a new one is filled from the journal"
             )
         if self._journal.delivered_beyond(self.name, position.checkpoint):
             before = self._outcomes.checkpoint

@@ -92,8 +92,13 @@ class Journal(ABC):
         """Close a receipt together with what it became, in one transaction."""
 
     @abstractmethod
-    def retry_receipt(self, receipt_id: int, error: str, next_at: datetime) -> Ticket[None]:
-        """Keep a receipt open; it is due again at `next_at`."""
+    def retry_receipt(
+        self, receipt_id: int, error: str, next_at: datetime, *, counted: bool = True
+    ) -> Ticket[None]:
+        """Keep a receipt open; it is due again at `next_at`.
+
+        `counted` is false when the failure says nothing about this receipt.
+        """
 
     # -- quarantine, cursors, and what a backfill remembers -------------------------------
 
@@ -103,7 +108,7 @@ class Journal(ABC):
 
     @abstractmethod
     def is_quarantined(self, collector: str, provider_id: str) -> bool:
-        """Tell whether something about this transcript or session waits in quarantine."""
+        """Tell whether this transcript or session waits in quarantine, its contents known."""
 
     @abstractmethod
     def cursor(self, collector: str) -> str | None:

@@ -110,7 +110,10 @@ class Quarantined:
     Attributes:
         key: what makes it the same thing when it comes again, within its collector.
         payload: JSON with everything meter has of it, from the allow-list.
-        provider_id: the transcript or session it speaks of, where known.
+        provider_id: the transcript or session it speaks of, where known. When its event is
+            recorded after all, by whatever way, this is closed.
+        fetched: false when the provider never told what it is about, so that it is worth
+            asking again.
     """
 
     collector: str
@@ -118,6 +121,7 @@ class Quarantined:
     reason: str
     payload: str
     provider_id: str | None = None
+    fetched: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,3 +247,5 @@ class JournalTotals:
     oldest_open_receipt: datetime | None
     collectors: Mapping[str, str]
     """By collector name, why fetching stopped; empty when all is well."""
+    foreign: Mapping[str, int]
+    """By collector name, how many jobs a backfill saw that are not this collector's."""

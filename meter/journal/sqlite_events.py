@@ -67,7 +67,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
     changes = connection.total_changes
     _insert_all(connection, rows)
     if connection.total_changes - changes == len(rows):
-        _count(connection, [row[2] for row in rows])
+        _recorded(connection, [row[2] for row in rows])
         return [Recorded.RECORDED] * len(rows)
     known = dict(_known(connection, [row[0] for row in rows], before))
     answers = []
@@ -84,7 +84,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
         else:
             answers.append(Recorded.CONFLICT)
             conflicts.append(_conflict(event, first))
-    _count(connection, recorded)
+    _recorded(connection, recorded)
     if conflicts:
         put_quarantined(connection, conflicts, rows[0][2].recorded_at)
     return answers
@@ -138,7 +138,14 @@ def _conflict(event: Event, first: Event) -> Quarantined:
     )
 
 
-def _count(connection: sqlite3.Connection, events: Iterable[Event]) -> None:
+def _recorded(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
+    """Count new events, and close what waited in quarantine for them."""
+    if connection.execute("SELECT 1 FROM quarantine WHERE state = 'open' LIMIT 1").fetchone():
+        connection.executemany(
+            "UPDATE quarantine SET state = 'recorded'"
+            " WHERE state = 'open' AND provider_id = ? AND key NOT LIKE 'conflict:%'",
+            [(event.provider_id,) for event in events],
+        )
     connection.executemany(
         "INSERT INTO event_counts VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
         Counter(event.kind for event in events).items(),
@@ -154,11 +161,20 @@ def put_quarantined(
     for item in items:
         (times,) = connection.execute(
             "INSERT INTO quarantine"
-            " (collector, key, reason, provider_id, payload, first_at, last_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " (collector, key, reason, provider_id, payload, fetched, first_at, last_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at"
             " RETURNING times",
-            (item.collector, item.key, item.reason, item.provider_id, item.payload, moment, moment),
+            (
+                item.collector,
+                item.key,
+                item.reason,
+                item.provider_id,
+                item.payload,
+                item.fetched,
+                moment,
+                moment,
+            ),
         ).fetchone()
         new += times == 1
     return new

@@ -170,11 +170,13 @@ class SqliteJournal(Journal):
             lambda c: sqlite_receipts.settle(c, receipt_id, outcome, event, quarantined, now)
         )
 
-    def retry_receipt(self, receipt_id: int, error: str, next_at: datetime) -> Ticket[None]:
+    def retry_receipt(
+        self, receipt_id: int, error: str, next_at: datetime, *, counted: bool = True
+    ) -> Ticket[None]:
         """Keep a receipt open; it is due again at `next_at`."""
         now = self._clock.now()
         return self._writer.call(
-            lambda c: sqlite_receipts.retry(c, receipt_id, error, next_at, now)
+            lambda c: sqlite_receipts.retry(c, receipt_id, error, next_at, counted=counted, now=now)
         )
 
     # -- quarantine, cursors, and what a backfill remembers ---------------------------------
@@ -185,7 +187,7 @@ class SqliteJournal(Journal):
         return self._writer.call(lambda c: sqlite_events.put_quarantined(c, items, now))
 
     def is_quarantined(self, collector: str, provider_id: str) -> bool:
-        """Tell whether something about this transcript or session was quarantined."""
+        """Tell whether this transcript or session waits in quarantine, its contents known."""
         return sqlite_receipts.is_quarantined(self._reader, collector, provider_id)
 
     def cursor(self, collector: str) -> str | None:
@@ -296,6 +298,11 @@ class SqliteJournal(Journal):
                 oldest_open_receipt=None if oldest is None else sqlite_events.from_micros(oldest),
                 collectors=dict(
                     c.execute("SELECT name, trouble FROM collectors WHERE trouble IS NOT NULL")
+                ),
+                foreign=dict(
+                    c.execute(
+                        "SELECT collector, count(*) FROM watched WHERE state = 'foreign' GROUP BY 1"
+                    )
                 ),
             )
 

@@ -71,20 +71,28 @@ def settle(
 
 
 def retry(
-    connection: sqlite3.Connection, receipt_id: int, error: str, next_at: datetime, now: datetime
+    connection: sqlite3.Connection,
+    receipt_id: int,
+    error: str,
+    next_at: datetime,
+    *,
+    counted: bool,
+    now: datetime,
 ) -> None:
     """Keep a receipt open; it is due again at `next_at`."""
     connection.execute(
-        "UPDATE receipts SET attempts = attempts + 1, last_error = ?, next_at = ?,"
+        "UPDATE receipts SET attempts = attempts + ?, last_error = ?, next_at = ?,"
         " first_error_at = coalesce(first_error_at, ?) WHERE id = ? AND state = 'open'",
-        (error, to_micros(next_at), to_micros(now), receipt_id),
+        (counted, error, to_micros(next_at), to_micros(now), receipt_id),
     )
 
 
 def is_quarantined(connection: sqlite3.Connection, collector: str, provider_id: str) -> bool:
-    """Tell whether something about this transcript or session was quarantined."""
+    """Tell whether this transcript or session waits in quarantine, its contents known."""
     row = connection.execute(
-        "SELECT 1 FROM quarantine WHERE collector = ? AND provider_id = ?", (collector, provider_id)
+        "SELECT 1 FROM quarantine WHERE state = 'open' AND provider_id = ? AND collector = ?"
+        " AND fetched",
+        (provider_id, collector),
     ).fetchone()
     return row is not None
 

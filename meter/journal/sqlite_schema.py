@@ -63,13 +63,14 @@ CREATE TABLE quarantine (
     reason TEXT NOT NULL,
     provider_id TEXT,
     payload TEXT NOT NULL,
-    state TEXT NOT NULL DEFAULT 'open',
+    fetched INTEGER NOT NULL,                 -- 0: the provider never told what it is about
+    state TEXT NOT NULL DEFAULT 'open',       -- open; recorded, once its event came after all
     times INTEGER NOT NULL DEFAULT 1,
     first_at INTEGER NOT NULL,
     last_at INTEGER NOT NULL,
     UNIQUE (collector, key)
 );
-CREATE INDEX quarantine_provider ON quarantine (collector, provider_id);
+CREATE INDEX quarantine_open ON quarantine (provider_id) WHERE state = 'open';
 
 CREATE TABLE collectors (name TEXT PRIMARY KEY, cursor TEXT, trouble TEXT) WITHOUT ROWID;
 CREATE TABLE watched (

@@ -138,7 +138,9 @@ def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
     )
     filtered = 0
     for row_id, last, packed in connection.execute(
-        "SELECT id, last_offset, filtered FROM deliveries WHERE sink = ?", (name,)
+        "SELECT id, last_offset, filtered FROM deliveries"
+        " WHERE sink = ? AND (filtered IS NOT NULL OR last_offset > ?)",
+        (name, checkpoint),
     ).fetchall():
         kept = packed
         if last > checkpoint:

@@ -75,12 +75,13 @@ class GroupWriter:
                 self._thread = threading.Thread(target=self._run, name="meter-journal", daemon=True)
                 self._thread.start()
             self._queue.append((item, ticket))
+            if ticket.loop is None:  # also when a nudge is under way: its loop may be blocked
+                self._idle = False
+                self._wake.notify()
+                return ticket
             if not self._idle:
                 return ticket
             self._idle = False
-            if ticket.loop is None:
-                self._wake.notify()
-                return ticket
         # Behind what is ready to run in this turn of the loop: other producers that were woken
         # together submit first, and share the commit.
         ticket.loop.call_soon(self._nudge)

@@ -12,7 +12,7 @@ from meter.sinks.interface import (
     SinkState,
     StateWrite,
 )
-from meter.sinks.options import Duration, FilePath, Home, Options, Secret
+from meter.sinks.options import Duration, FilePath, Home, Options, Secret, placed
 
 __all__ = [
     "Batch",
@@ -28,4 +28,5 @@ __all__ = [
     "SinkContext",
     "SinkState",
     "StateWrite",
+    "placed",
 ]

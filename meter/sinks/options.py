@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["Duration", "FilePath", "Home", "Options", "Secret"]
+__all__ = ["Duration", "FilePath", "Home", "Options", "Secret", "placed"]
 
 Secret = SecretStr
 """Text that cannot be printed by accident; `.get_secret_value()` reveals it."""
@@ -70,12 +70,13 @@ class Home:
         return Path(self.folder, *(p for p in path.parts if p not in (path.anchor, "..", "~")))
 
 
-def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
+def placed(path: Path, info: ValidationInfo) -> Path:
+    """Return where a path of the pipelines file lies; for validators of a plugin's own."""
     home = (info.context or {}).get("home")
     return home.place(path) if home is not None else path.expanduser()
 
 
-FilePath = Annotated[Path, AfterValidator(_beside_the_file)]
+FilePath = Annotated[Path, AfterValidator(placed)]
 """A path; relative ones are relative to the pipelines file."""
 
 

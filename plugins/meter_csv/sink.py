@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -39,6 +41,9 @@ HEADER: Final = (
     "audio_seconds",
     "dimensions",
 )
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_DIGESTED: Final = 4096
+"""Bytes at either end of a file that tell whether it is still the one that was written."""
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What a spreadsheet may take for a formula at the start of a cell."""
 
@@ -81,7 +86,7 @@ class CsvSink(Sink):
         """Read the template; touch nothing yet."""
         super().__init__(options, context)
         self._template = Template(options.path)
-        self._lengths: dict[str, int] = {}
+        self._files: dict[str, _Known] = {}
         self._names: dict[tuple[str, ...], str] = {}
 
     @classmethod
@@ -91,19 +96,24 @@ class CsvSink(Sink):
         return options
 
     def open(self) -> None:
-        """Cut every file back to the length that the journal knows.
+        """Cut every file back to what the journal knows of it.
 
         Raises:
-            FatalSinkError: a file is shorter than that, or its header is not ours.
+            FatalSinkError: a file is not what this sink wrote.
         """
-        self._lengths = {}
+        self._files = {}
         after = ""
         while pairs := self.context.state.scan("file:", after=after):
-            self._lengths.update((key.removeprefix("file:"), int(value)) for key, value in pairs)
+            for key, value in pairs:
+                self._files[key.removeprefix("file:")] = _Known.read(value)
             after = pairs[-1][0]
         self._template.folder.mkdir(parents=True, exist_ok=True)
-        for name in self._lengths:
-            self._repair(name)
+        for name, known in self._files.items():
+            if known.length and (descriptor := self._descriptor(name)) is not None:
+                try:
+                    self._repair(name, descriptor)
+                finally:
+                    os.close(descriptor)
 
     def deliver(self, batch: Batch) -> Report:
         """Append the rows of each file and make them durable.
@@ -116,15 +126,15 @@ class CsvSink(Sink):
         for event in batch.events:
             rows[self._name(event)].append(_row(event))
         try:
-            self._begin([name for name in rows if name not in self._lengths])
-            lengths = {name: self._append(name, some) for name, some in rows.items()}
+            self._claim([name for name in rows if name not in self._files])
+            written = {name: self._append(name, some) for name, some in rows.items()}
         except OSError as error:
             raise RetryableSinkError(
                 f"{error.filename or self.options.path}: {error.strerror}"
             ) from error
-        self._lengths.update(lengths)
+        self._files.update(written)
         return Report.everything(
-            batch, state=[self._known(name, length) for name, length in lengths.items()]
+            batch, state=[self._state(name, known) for name, known in written.items()]
         )
 
     def _name(self, event: Event) -> str:
@@ -134,83 +144,119 @@ class CsvSink(Sink):
             name = self._names[key] = self._template.name(key)
         return name
 
-    def _known(self, name: str, length: int) -> StateWrite:
-        return self.context.state.put(f"file:{name}", str(length))
+    def _state(self, name: str, known: _Known) -> StateWrite:
+        return self.context.state.put(f"file:{name}", known.write())
 
-    def _begin(self, names: list[str]) -> None:
-        """Claim new files in the journal before they are made, so that none is ever unknown."""
+    def _claim(self, names: list[str]) -> None:
+        """Claim new files in the journal before they are made, so that none is ever unknown.
+
+        Claims are shared by all sinks of this type: two that meet in one file would cut each
+        other's rows.
+        """
+        claims = self.context.state.scoped("files")
         for name in names:
             path = self._template.folder / name
+            owner = claims.get(str(path.absolute())) or self.context.name
+            if owner != self.context.name:
+                raise FatalSinkError(
+                    f"{path} is written by the sink {owner!r}; give this one another `path:`"
+                )
             if path.exists():
                 raise FatalSinkError(
                     f"{path} exists and was not written by this sink; move it away, or give the "
                     "sink another `path:`"
                 )
         if names:
-            self.context.state.commit([self._known(name, 0) for name in names])
-            self._lengths.update(dict.fromkeys(names, 0))
+            paths = [str((self._template.folder / name).absolute()) for name in names]
+            self.context.state.commit(
+                [self._state(name, _Known()) for name in names]
+                + [claims.put(path, self.context.name) for path in paths]
+            )
+            self._files.update((name, _Known()) for name in names)
 
-    def _append(self, name: str, rows: list[tuple[str, ...]]) -> int:
-        """Write rows behind the known length, fsync, and return the new length in bytes."""
+    def _append(self, name: str, rows: list[tuple[str, ...]]) -> _Known:
+        """Write rows behind the known length, fsync, and return what is known from now on."""
         path = self._template.folder / name
-        length = self._repair(name)
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        if length == 0:
-            writer.writerow(HEADER)
-        writer.writerows(rows)
-        data = text.getvalue().encode()
-        created = not path.exists()
-        if created:
+        descriptor = self._descriptor(name)
+        created = descriptor is None
+        if descriptor is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
+            descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            length = self._repair(name, descriptor)
+            text = io.StringIO(newline="")
+            writer = csv.writer(text)
+            if length == 0:
+                writer.writerow(HEADER)
+            writer.writerows(rows)
+            data = memoryview(text.getvalue().encode())
+            end = length + len(data)
+            while data:
+                data = data[os.pwrite(descriptor, data, end - len(data)) :]
             os.fsync(descriptor)
+            known = _Known(end, _digest(descriptor, end))
         finally:
             os.close(descriptor)
         if created:
             _sync_folder(path.parent)
-        return length + len(data)
-
-    def _repair(self, name: str) -> int:
-        """Cut a tail that no checkpoint knows, and return the length to write behind."""
-        path, known = self._template.folder / name, self._lengths[name]
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            if known:
-                self.context.log.warning("csv.moved_away", extra={"path": str(path)})
-                self.context.state.commit([self._known(name, 0)])
-                self._lengths[name] = 0
-            return 0
-        if size < known:
-            raise FatalSinkError(
-                f"{path} has {size} bytes, this sink wrote {known}: it was changed or cut short; "
-                "put the whole file back, or move it away to start a new one"
-            )
-        if size > known:
-            self.context.log.warning(
-                "csv.repaired", extra={"path": str(path), "bytes": size - known}
-            )
-            os.truncate(path, known)
-        if known:
-            self._check_header(path)
         return known
 
-    @staticmethod
-    def _check_header(path: Path) -> None:
-        ours = (",".join(HEADER) + "\r\n").encode()
-        with path.open("rb") as file:
-            if file.read(len(ours)) != ours:
-                raise FatalSinkError(
-                    f"{path}: the header is not the one this sink wrote; put the file back as it "
-                    "was, or move it away to start a new one"
-                )
+    def _descriptor(self, name: str) -> int | None:
+        """Open a file that should be there; one that was moved away is started anew."""
+        path = self._template.folder / name
+        try:
+            return os.open(path, _FLAGS)
+        except FileNotFoundError:
+            if self._files[name].length:
+                self.context.log.warning("csv.moved_away", extra={"path": str(path)})
+                self._files[name] = _Known()
+                self.context.state.commit([self._state(name, _Known())])
+            return None
+
+    def _repair(self, name: str, descriptor: int) -> int:
+        """Cut a tail that no checkpoint knows, and return the length to write behind.
+
+        Only a file that is ours up to that length is cut: the bytes before it must be those
+        that this sink wrote.
+        """
+        path, known = self._template.folder / name, self._files[name]
+        size = os.fstat(descriptor).st_size
+        if size < known.length or _digest(descriptor, known.length) != known.digest:
+            raise FatalSinkError(
+                f"{path} was changed or cut short since this sink wrote {known.length} bytes to "
+                "it; put the file back as it was, or move it away to start a new one"
+            )
+        if size > known.length:
+            self.context.log.warning(
+                "csv.repaired", extra={"path": str(path), "bytes": size - known.length}
+            )
+            os.ftruncate(descriptor, known.length)
+        return known.length
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the journal knows of a file: its length in bytes, and a digest of how it ends."""
+
+    length: int = 0
+    digest: str = ""
+
+    @classmethod
+    def read(cls, value: str) -> _Known:
+        length, _, digest = value.partition(" ")
+        return cls(int(length), digest)
+
+    def write(self) -> str:
+        return f"{self.length} {self.digest}"
+
+
+def _digest(descriptor: int, length: int) -> str:
+    """Return a digest of a file's head and of its last bytes up to a length."""
+    if not length:
+        return ""
+    head = os.pread(descriptor, min(length, _DIGESTED), 0)
+    tail = os.pread(descriptor, min(length, _DIGESTED), max(0, length - _DIGESTED))
+    return hashlib.sha256(head + tail).hexdigest()[:32]
 
 
 def _sync_folder(folder: Path) -> None:

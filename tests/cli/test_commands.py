@@ -136,7 +136,9 @@ def test_plugins_lists_types_with_guarantees(tmp_path: Path) -> None:
 
 def test_once_delivers_and_status_shows_where_everything_is(folder: Path) -> None:
     ran = meter("run", "--once", cwd=folder)
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == 1
+    assert "1 more in quarantine; to look: sqlite-utils rows" in ran.stderr
+    assert meter("run", "--once", cwd=folder).returncode == 0, "nothing new was set aside"
     status = meter("status", cwd=folder)
     assert status.returncode == 0
     assert "recorded     2 events: 1 async_completed, 1 async_failed" in status.stdout
@@ -146,7 +148,7 @@ def test_once_delivers_and_status_shows_where_everything_is(folder: Path) -> Non
 
 
 def test_status_exits_1_when_a_sum_does_not_balance(folder: Path) -> None:
-    assert meter("run", "--once", cwd=folder).returncode == 0
+    assert meter("run", "--once", cwd=folder).returncode == 1
     journal = open_journal(str(folder / "m.db"), SystemClock())
     now = SystemClock().now()
     journal.settle(Settlement("ledger", "new", None, now, delivered=[1])).wait()
@@ -154,6 +156,45 @@ def test_status_exits_1_when_a_sum_does_not_balance(folder: Path) -> None:
     ran = meter("status", cwd=folder)
     assert ran.returncode == 1
     assert "NO: 3 accounted for" in ran.stdout
+
+
+def test_paths_are_relative_to_the_file_wherever_it_is_run_from(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (folder / "events.jsonl").write_bytes(encode_event(completed(1)))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    ran = meter("run", "--once", str(folder / "pipelines.yaml"), cwd=elsewhere)
+    assert ran.returncode == 0, ran.stderr
+    assert (folder / "usage.db").exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("sinks", "words"),
+    [
+        ("{a: {type: sqlite, path: m.db}}", "5:33: sinks.a.path: is where the journal writes"),
+        (
+            "{a: {type: csv, path: x.csv}, b: {type: csv, path: x.csv}}",
+            "is where the sink 'a' writes",
+        ),
+        ("{a: {type: csv, path: x}, b: {type: sqlite, path: x}}", "is where the sink 'a' writes"),
+    ],
+)
+def test_two_that_would_write_one_file_are_refused(folder: Path, sinks: str, words: str) -> None:
+    (folder / "pipelines.yaml").write_text(
+        "\njournal: m.db\ncollectors: {import: {type: jsonl, path: e.jsonl}}\n\n"
+        f"sinks: {sinks}\npipelines: {{usage: {{from: import, to: a}}}}\n"
+    )
+    ran = meter("check", cwd=folder)
+    assert ran.returncode == 2
+    assert words in ran.stderr
+
+
+def test_two_tables_of_one_database_are_fine(folder: Path) -> None:
+    two = "{ledger: {type: sqlite, path: u.db}, b: {type: sqlite, path: u.db, table: other}}"
+    text = IMPORT_FILE.replace("{ledger: {type: sqlite, path: usage.db}}", two)
+    (folder / "pipelines.yaml").write_text(text)
+    assert meter("check", cwd=folder).returncode == 0
 
 
 def test_status_of_a_journal_that_is_not_there_makes_none(folder: Path) -> None:

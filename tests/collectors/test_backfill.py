@@ -15,7 +15,7 @@ from collectors.conftest import MakeContext
 from meter.collectors.assemblyai_client import Api, Unavailable
 from meter.collectors.backfill import Backfill, OurJobs
 from meter.collectors.interface import CollectorContext
-from meter.journal import Journal
+from meter.journal import Journal, Quarantined, Watched
 from meter.sandbox.double import AssemblyAISandbox
 from meter.sandbox.faults import Answer, Faults, JobPlan
 from support.clocks import FakeClock
@@ -167,6 +167,64 @@ def test_a_walk_that_fails_leaves_the_cursor_and_the_next_one_finds_all(
     double.faults = Faults()
     clock.advance(hours=1)
     assert walk(double, context())["recorded"] == 1
+
+
+def test_one_transcript_that_cannot_be_fetched_stops_no_other(
+    double: AssemblyAISandbox, context: MakeContext, journal: Journal
+) -> None:
+    for number in range(12):
+        submit(double, customer_id=f"c{number}")
+    sick = JobPlan(
+        status="completed",
+        audio_duration=7,
+        webhook_copies=0,
+        answers=(Answer(status_code=500),) * 6,
+    )
+    double.finish(submit(double, plan=sick, customer_id="sick"))
+    assert walk(double, context()) == {"recorded": 12, "unfinished": 1}
+    assert walk(double, context())["unfinished"] == 1
+    assert walk(double, context())["recorded"] == 1
+    assert customers(journal)["sick"] == 1
+
+
+def test_when_the_rule_for_whose_jobs_they_are_is_corrected_all_are_judged_afresh(
+    double: AssemblyAISandbox, context: MakeContext, journal: Journal, clock: FakeClock
+) -> None:
+    submit(double, customer_id="acme")
+    assert walk(double, context(), "https://wrong.example") == {"foreign": 1}
+    assert journal.totals().foreign == {"transcripts": 1}
+    for _ in range(2):
+        clock.advance(days=15)
+        walk(double, context(), "https://wrong.example")
+    assert journal.totals().foreign == {}
+    assert walk(double, context(), "https://meter.example") == {"recorded": 1}
+
+
+def test_a_job_that_is_come_back_to_keeps_the_month_it_was_made_in(
+    double: AssemblyAISandbox, context: MakeContext, journal: Journal, clock: FakeClock
+) -> None:
+    identity = submit(double, plan=JobPlan(latency_seconds=10**7), customer_id="late")
+    made = clock.now()
+    walk(double, context())
+    clock.advance(days=40)
+    walk(double, context())
+    double.finish(identity)
+    walk(double, context())
+    assert journal.read(0, 1)[0].event.occurred_at == made
+
+
+def test_what_could_not_be_fetched_is_billed_once_it_can_be_and_leaves_quarantine(
+    double: AssemblyAISandbox, context: MakeContext, journal: Journal, clock: FakeClock
+) -> None:
+    identity = submit(double, customer_id="acme")
+    item = Quarantined(
+        "transcripts", f"transcript:{identity}:", "404", "{}", identity, fetched=False
+    )
+    journal.quarantine([item]).wait()
+    clock.advance(days=30)
+    journal.watch("transcripts", [Watched(identity, "unfinished", clock.now())], ()).wait()
+    assert walk(double, context())["recorded"] == 1
+    assert journal.totals().quarantined == {}
 
 
 def test_a_job_without_a_customer_is_quarantined_once(

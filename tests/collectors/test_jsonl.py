@@ -111,6 +111,25 @@ def test_lines_are_the_same_however_the_chunks_fall(lines: list[bytes], cut: int
         assert found == (lines if not lines or lines[-1] else lines[:-1])
 
 
+def test_lines_wait_for_a_journal_that_cannot_be_written(
+    path: Path, context: MakeContext, journal: Journal, tmp_path: Path
+) -> None:
+    path.write_bytes(encode_event(completed(1)))
+    database = tmp_path / "m.db"
+    hidden = database.rename(tmp_path / "hidden.db")
+
+    async def read_while_it_comes_back() -> None:
+        collector = JsonlCollector(JsonlCollector.Options(path=path), context(name="import"))
+        reading = asyncio.create_task(collector.run(once=True))
+        done, _ = await asyncio.wait([reading], timeout=0.3)
+        assert not done
+        hidden.rename(database)
+        await reading
+
+    asyncio.run(read_while_it_comes_back())
+    assert journal.totals().events == {"async_completed": 1}
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_line() -> None:
     splitter = LineSplitter()
     assert splitter.feed(b"\xef\xbb\xbf{}\n") == [b"{}"]

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,32 @@ def test_a_refused_key_parks_fetching_says_so_and_keeps_everything(
     assert KEY not in journal.totals().collectors["transcripts"].split()
     office.double = double
     assert office.work(context()) == 0
+
+
+def test_one_refused_transcript_does_not_park_the_others(
+    office: Office, context: MakeContext, journal: Journal
+) -> None:
+    refused = JobPlan(status="completed", audio_duration=5, answers=(Answer(status_code=403),) * 2)
+    bad = office.submit(refused, customer_id="bad")
+    good = office.submit(customer_id="good")
+
+    async def settle(resolver: Resolver) -> int:
+        left = 0
+        for who, identity in (("good", good), ("bad", bad)):
+            query = f"customer_id={who}"
+            await asyncio.to_thread(
+                office.receive, query, transcript_id=identity, status="completed"
+            )
+            left = await resolver.settle_all()
+        return left
+
+    assert office.with_resolver(settle, context(), KEY) == 1
+    assert journal.totals().collectors == {}
+    (waiting,) = journal.due_receipts(
+        "transcripts", office.clock.now() + timedelta(minutes=2), skip=(), limit=9
+    )
+    assert waiting.attempts == 0
+    assert journal.due_receipts("transcripts", office.clock.now(), skip=(), limit=9) == []
 
 
 def test_nobody_answering_is_retried(office: Office, context: MakeContext) -> None:

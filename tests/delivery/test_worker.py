@@ -126,6 +126,18 @@ def test_a_report_that_cannot_be_true_parks_the_sink_and_names_the_plugin(
     assert "plugin test" in str(balance.parked)
 
 
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_a_sink_that_tries_to_end_the_process_is_parked_and_named(
+    bench: Bench, journal: Journal, error: BaseException
+) -> None:
+    def behaviour(_sink: Recording, _batch: Batch) -> Report:
+        raise error
+
+    fill(journal, 1)
+    bench.start(out=sink_class(behaviour))
+    eventually(lambda: (b := bench.balance()) and "plugin test" in str(b.parked))
+
+
 def test_a_fatal_error_parks_the_sink_and_a_restart_goes_on(bench: Bench, journal: Journal) -> None:
     key = {"valid": False}
     parked: list[tuple[str, str]] = []

@@ -137,8 +137,44 @@ def test_a_changed_header_parks_the_sink(make: Opener, journal: Journal, path: P
     deliver = Delivers(make, journal, path=path)
     deliver(batch_of([completed(1)]))
     path.write_bytes(path.read_bytes().replace(b"event_id", b"EVENT_ID", 1))
-    with pytest.raises(FatalSinkError, match="header"):
+    with pytest.raises(FatalSinkError, match="was changed"):
         make(CsvSink, path=path).open()
+
+
+@pytest.mark.parametrize("number", [0, 5, 39])
+def test_a_row_that_was_edited_parks_the_sink_and_no_row_is_cut(
+    make: Opener, journal: Journal, path: Path, number: int
+) -> None:
+    deliver = Delivers(make, journal, path=path)
+    deliver(batch_of([completed(n, customer_id=f"acme-{n}") for n in range(40)]))
+    edited = path.read_bytes().replace(f"acme-{number},".encode(), b"acme corporation,")
+    path.write_bytes(edited)
+    with pytest.raises(FatalSinkError, match="was changed"):
+        deliver(batch_of([completed(99)]))
+    assert path.read_bytes() == edited
+
+
+def test_an_archived_file_put_back_over_a_newer_one_is_not_cut(
+    make: Opener, journal: Journal, path: Path
+) -> None:
+    deliver = Delivers(make, journal, path=path)
+    deliver(batch_of([completed(n) for n in range(30)]))
+    archived = path.rename(path.with_suffix(".done"))
+    deliver(batch_of([completed(40)]))
+    whole = archived.read_bytes()
+    archived.rename(path)
+    with pytest.raises(FatalSinkError, match="was changed"):
+        deliver(batch_of([completed(41)]))
+    assert path.read_bytes() == whole
+
+
+def test_two_sinks_never_meet_in_one_file(make: Opener, journal: Journal, tmp_path: Path) -> None:
+    one = Delivers(make, journal, path=tmp_path / "usage-{month}.csv")
+    one(batch_of([completed(1)]))
+    other: CsvSink = make(CsvSink, "other", path=tmp_path / "usage-2026-11.csv")
+    other.open()
+    with pytest.raises(FatalSinkError, match="is written by the sink 'out'"):
+        other.deliver(batch_of([completed(1)]))
 
 
 def test_a_file_that_was_moved_away_is_started_anew(
