@@ -44,8 +44,8 @@ PRODUCERS: Final = (1, 16, 64, 256)
 PRAGMAS: Final = (
     "journal_mode = WAL",
     "synchronous = FULL",
-    "cache_size = -49152",
-    "wal_autocheckpoint = 8000",
+    "cache_size = -32768",
+    "wal_autocheckpoint = 32000",
 )
 TABLE: Final = (
     "CREATE TABLE events (offset INTEGER PRIMARY KEY AUTOINCREMENT,"
