@@ -232,14 +232,14 @@ class SinkWorker:
         position = sink.open()
         self._outcomes.checkpoint = row.checkpoint
         if position is not None:
-            self._agree(position)
+            self._agree(position, row.delivered)
         if row.parked is not None:
             self._journal.park_sink(self.name, None).wait()
         self._admits = predicate_for(self.name, self._pipelines, row.not_before)
         self._logger.info("sink.opened", extra={"checkpoint": row.checkpoint})
         return sink
 
-    def _agree(self, position: Position) -> None:
+    def _agree(self, position: Position, delivered: int) -> None:
         """Believe the destination's own books; park when they are not about this journal."""
         if position.journal_id != self._journal.journal_id:
             raise FatalSinkError(
@@ -253,7 +253,8 @@ class SinkWorker:
                 f"at {head}: an older copy of the journal? Restore the newest one, or move the "
                 "destination away: a new one is filled from the journal"
             )
-        if self._journal.delivered_beyond(self.name, position.checkpoint):
+        lacks = position.delivered is not None and position.delivered < delivered
+        if lacks or self._journal.delivered_beyond(self.name, position.checkpoint):
             before = self._outcomes.checkpoint
             after = self._journal.rewind_sink(self.name, position.checkpoint).wait()
             self._outcomes.checkpoint = after

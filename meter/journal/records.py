@@ -194,6 +194,7 @@ class SinkRow:
     name: str
     type: str
     checkpoint: int
+    delivered: int
     not_before: datetime | None
     parked: str | None
 

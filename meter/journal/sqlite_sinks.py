@@ -31,7 +31,7 @@ def register(
 ) -> SinkRow:
     """Return the sink's row, made on first sight."""
     row = connection.execute(
-        "SELECT checkpoint, not_before, parked FROM sinks WHERE name = ?", (name,)
+        "SELECT checkpoint, delivered, not_before, parked FROM sinks WHERE name = ?", (name,)
     ).fetchone()
     if row is None:
         head = sqlite_events.head(connection) if skip_existing else 0
@@ -48,13 +48,14 @@ def register(
                 " filtered, at) VALUES (?, 'start', 1, ?, 0, ?, ?)",
                 (name, head, f"1-{head}", to_micros(at)),
             )
-        row = (head, floor, None)
+        row = (head, 0, floor, None)
     else:
         connection.execute(
             "UPDATE sinks SET type = ? WHERE name = ? AND type <> ?", (sink_type, name, sink_type)
         )
-    floor = row[1]
-    return SinkRow(name, sink_type, row[0], None if floor is None else from_micros(floor), row[2])
+    checkpoint, delivered, floor, parked = row
+    not_before = None if floor is None else from_micros(floor)
+    return SinkRow(name, sink_type, checkpoint, delivered, not_before, parked)
 
 
 def _recorded(connection: sqlite3.Connection) -> int:

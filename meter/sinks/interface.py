@@ -100,10 +100,18 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a sink stands by its own books, read from the destination on open."""
+    """Where a sink stands by its own books, read from the destination on open.
+
+    Attributes:
+        journal_id: the journal that it was filled from.
+        checkpoint: of the last batch with purpose `new` that it committed.
+        delivered: how many events it ever took, each once; None if it does not count. Fewer
+            than the journal knows of means that an older copy was restored.
+    """
 
     journal_id: str
     checkpoint: int
+    delivered: int | None = None
 
 
 class SinkState(Protocol):

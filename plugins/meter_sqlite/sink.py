@@ -72,6 +72,7 @@ class SqliteSink(Sink):
     _connection: sqlite3.Connection | None = None
     _indexed = False
     _insert = ""
+    _move = ""
     _inode = 0
 
     @classmethod
@@ -99,7 +100,7 @@ class SqliteSink(Sink):
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._make_tables(connection)
             row = connection.execute(
-                f"SELECT journal_id, checkpoint FROM {CHECKPOINTS} WHERE sink = ?",  # noqa: S608  a constant
+                f"SELECT journal_id, checkpoint, delivered FROM {CHECKPOINTS} WHERE sink = ?",  # noqa: S608  a constant
                 (self.context.name,),
             ).fetchone()
             self._inode = path.stat().st_ino
@@ -117,7 +118,12 @@ class SqliteSink(Sink):
             f"INSERT INTO {self.options.table} ({names}) VALUES ({marks})"  # noqa: S608  a checked name
             " ON CONFLICT (event_id) DO NOTHING"
         )
-        return Position(*row) if row else Position(self.context.journal_id, 0)
+        self._move = (
+            f"INSERT INTO {CHECKPOINTS} VALUES (?, ?, ?, ?) ON CONFLICT (sink) DO UPDATE SET"  # noqa: S608  a constant
+            " checkpoint = max(checkpoint, excluded.checkpoint),"
+            " delivered = delivered + excluded.delivered"
+        )
+        return Position(*row) if row else Position(self.context.journal_id, 0, 0)
 
     def deliver(self, batch: Batch) -> Report:
         """Insert rows and move the checkpoint as one; what is there already stays.
@@ -133,12 +139,18 @@ class SqliteSink(Sink):
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
+                before = connection.total_changes
                 connection.executemany(self._insert, rows)
-                if batch.purpose == "new":
-                    connection.execute(
-                        f"INSERT OR REPLACE INTO {CHECKPOINTS} VALUES (?, ?, ?)",  # noqa: S608  a constant
-                        (self.context.name, self.context.journal_id, batch.checkpoint),
-                    )
+                taken = connection.total_changes - before
+                connection.execute(
+                    self._move,
+                    (
+                        self.context.name,
+                        self.context.journal_id,
+                        batch.checkpoint if batch.purpose == "new" else 0,
+                        taken,
+                    ),
+                )
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -195,9 +207,9 @@ class SqliteSink(Sink):
                 table.create(COLUMNS, pk="event_id", not_null={"kind", "customer_id"})
             if not database.table(CHECKPOINTS).exists():
                 database.table(CHECKPOINTS).create(
-                    {"sink": str, "journal_id": str, "checkpoint": int},
+                    {"sink": str, "journal_id": str, "checkpoint": int, "delivered": int},
                     pk="sink",
-                    not_null={"journal_id", "checkpoint"},
+                    not_null={"journal_id", "checkpoint", "delivered"},
                 )
             view = f"{self.options.table}_by_month"
             if view not in database.view_names():

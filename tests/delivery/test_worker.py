@@ -261,6 +261,28 @@ def test_a_destination_that_went_back_is_filled_again(bench: Bench, journal: Jou
     eventually(lambda: restored.taken == ids(20)[12:])
 
 
+def test_a_destination_that_lacks_what_a_retry_delivered_gets_it_again(
+    bench: Bench, journal: Journal
+) -> None:
+    poison = {completed(2).event_id}
+
+    def behaviour(_sink: Recording, batch: Batch) -> Report:
+        if any(event.event_id in poison for event in batch.events):
+            raise ValueError("not yet")
+        return Report.everything(batch)
+
+    fill(journal, 5)
+    bench.start(out=sink_class(behaviour))
+    bench.wait(delivered=4, retrying=1)
+    poison.clear()
+    bench.wait(delivered=5, retrying=0)
+    bench.stop()
+    restored = sink_class(takes_all, position=Position(journal.journal_id, 5, 4))
+    bench.start(out=restored)
+    eventually(lambda: restored.taken == [completed(2).event_id])
+    bench.wait(delivered=5, retrying=0)
+
+
 def test_a_destination_that_only_lacks_what_was_filtered_has_not_gone_back(
     bench: Bench, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:

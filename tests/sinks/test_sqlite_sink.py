@@ -79,16 +79,16 @@ def test_rows_and_checkpoint_are_one_transaction(
     make: Opener, path: Path, journal: Journal
 ) -> None:
     sink = make(SqliteSink, path=path)
-    assert sink.open() == Position(journal.journal_id, 0)
+    assert sink.open() == Position(journal.journal_id, 0, 0)
     sink.deliver(batch_of([completed(n) for n in range(3)], checkpoint=7))
     sink.close()
     again = make(SqliteSink, path=path)
-    assert again.open() == Position(journal.journal_id, 7)
+    assert again.open() == Position(journal.journal_id, 7, 3)
     report = again.deliver(batch_of([completed(n) for n in range(4)], checkpoint=8))
     assert len(report.delivered) == 4
     assert len(rows(path)) == 4
     assert rows(path, "SELECT * FROM meter_checkpoints") == [
-        {"sink": "out", "journal_id": journal.journal_id, "checkpoint": 8}
+        {"sink": "out", "journal_id": journal.journal_id, "checkpoint": 8, "delivered": 4}
     ]
 
 
@@ -98,7 +98,7 @@ def test_a_retry_never_moves_the_checkpoint(make: Opener, path: Path, journal: J
     sink.deliver(batch_of([completed(1)], checkpoint=5))
     sink.deliver(batch_of([completed(2)], checkpoint=9, purpose="retry"))
     sink.close()
-    assert make(SqliteSink, path=path).open() == Position(journal.journal_id, 5)
+    assert make(SqliteSink, path=path).open() == Position(journal.journal_id, 5, 2)
 
 
 def test_the_view_sums_exactly_by_customer_and_month_of_utc(make: Opener, path: Path) -> None:
@@ -134,7 +134,7 @@ def test_two_sinks_may_share_a_file(make: Opener, path: Path, journal: Journal) 
     one.open()
     two.open()
     one.deliver(batch_of([completed(1)], checkpoint=3))
-    assert two.open() == Position(journal.journal_id, 0)
+    assert two.open() == Position(journal.journal_id, 0, 0)
     assert rows(path, "SELECT * FROM other") == []
 
 
@@ -173,7 +173,7 @@ def test_a_removed_file_is_noticed_and_nothing_is_called_delivered(
     with pytest.raises(RetryableSinkError):
         sink.deliver(batch_of([completed(2)]))
     sink.close()
-    assert make(SqliteSink, path=path).open() == Position(journal.journal_id, 0)
+    assert make(SqliteSink, path=path).open() == Position(journal.journal_id, 0, 0)
 
 
 def test_a_table_name_that_is_no_name_is_refused() -> None:
