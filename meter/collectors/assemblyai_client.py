@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -23,6 +24,7 @@ __all__ = ["Api", "ApiError", "ListItem", "Malformed", "NotThere", "Page", "Refu
 
 TIMEOUT_SECONDS: Final = 30.0
 PAGE_SIZE: Final = 200
+_LATER: Final = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 
 
 class ApiError(Exception):
@@ -127,15 +129,15 @@ class Api:
         except (httpx.HTTPError, ValueError) as error:
             raise Malformed(f"the answer cannot be read: {type(error).__name__}") from None
         status = response.status_code
-        if status == 200:  # noqa: PLR2004  the HTTP status
+        if status == HTTPStatus.OK:
             return response
         if status in (401, 403):
             raise Refused(
                 f"AssemblyAI answered {status}: check api_key, and that base_url is its region"
             )
-        if status == 404:  # noqa: PLR2004  the HTTP status
+        if status == HTTPStatus.NOT_FOUND:
             raise NotThere("AssemblyAI answered 404: a job of another project, key or region?")
-        if status == 429 or status >= 500 or status == 408:  # noqa: PLR2004  HTTP statuses
+        if status in _LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"AssemblyAI answered {status}", _retry_after(response))
         raise Malformed(f"AssemblyAI answered {status}")
 

@@ -37,8 +37,8 @@ __all__ = ["Resolver"]
 
 AT_ONCE: Final = 16
 """Fetches under way at the same time; far below 20,000 requests per 5 minutes."""
-FEW_ATTEMPTS: Final = 14
-"""For answers that should not happen: about an hour, then quarantine."""
+FEW_ATTEMPTS: Final = 16
+"""For answers that should not happen: 34 to 67 minutes of waiting, then quarantine."""
 PATIENCE: Final = timedelta(hours=24)
 """For a job that the provider still works on."""
 REFUSED_PAUSE_SECONDS: Final = 60.0
@@ -54,7 +54,7 @@ class Resolver:
         self._api = api
         self._context = context
         self._journal = context.journal
-        self._chance = random.Random()  # noqa: S311  jitter, not security
+        self._chance = random.Random()  # noqa: S311  because jitter needs no security
         self._wake = asyncio.Event()
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._pause_until = 0.0

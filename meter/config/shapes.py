@@ -138,7 +138,7 @@ def _inside(
             for key, field in keys_of(annotation).items():
                 if key in value:
                     yield key, value[key], (field.annotation, tuple(field.metadata))
-        elif _is_a(origin, Mapping) and len(arguments) == 2:  # noqa: PLR2004  key and value
+        elif _is_a(origin, Mapping) and len(arguments) == 2:  # noqa: PLR2004  because a mapping has a key and a value type
             for key, inner in value.items():
                 yield key, inner, (arguments[1], ())
     elif isinstance(value, list) and _is_a(origin, Collection) and arguments:

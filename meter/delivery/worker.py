@@ -66,7 +66,7 @@ class SinkWorker:
         self._class = config.extension.cls
         self._sink: Sink | None = None
         self._admits: Predicate = lambda _event: False
-        chance = random.Random()  # noqa: S311  jitter is not security
+        chance = random.Random()  # noqa: S311  because jitter needs no security
         self._backoff = Backoff(chance)
         self._wake = threading.Event()
         self._halt = threading.Event()

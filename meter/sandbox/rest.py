@@ -9,6 +9,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
 from datetime import date
+from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import parse_qsl, urlencode
 
@@ -198,7 +199,7 @@ class RestApp:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answer.delay_seconds):
                     await self._stopping.wait()
-        if answer.status_code != 200:  # noqa: PLR2004 - HTTP's own number
+        if answer.status_code != HTTPStatus.OK:
             retry_after = answer.retry_after_seconds
             raise RefusalError(
                 answer.status_code,
