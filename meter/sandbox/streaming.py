@@ -1,0 +1,299 @@
+"""The streaming double as a running server, in a thread of its own."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self, TypeVar
+
+from websockets.asyncio.server import Server, serve
+from websockets.frames import Close
+
+from meter.sandbox.stream_access import StreamAccess
+from meter.sandbox.stream_books import StreamTruth
+from meter.sandbox.stream_clock import StreamClock
+from meter.sandbox.stream_door import StreamConnection, StreamDoor
+from meter.sandbox.stream_plans import StreamFaults, StreamPlan
+from meter.sandbox.stream_session import StreamRules
+
+T = TypeVar("T")
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted: a load test opens hundreds at once."""
+CLOSE_SECONDS = 5.0
+"""How long a client has to answer a close, before its connection is aborted."""
+STOP_CHECK_SECONDS = 0.02
+
+# Outside the tree of loggers: at debug, websockets writes keys and tokens.
+_ERRORS = logging.Logger(__name__, logging.ERROR)  # noqa: LOG001 - on purpose, see above
+
+
+class StreamingSandbox:
+    """AssemblyAI's streaming v3 on a local port: stateful, honest, and faulty only where asked.
+
+    Point the SDK at it with `StreamingClientOptions(api_host=double.url, api_key=…)`. Use it as a
+    context manager, or call `start` and `stop`. It runs in its own thread with its own event loop,
+    so it serves synchronous and asynchronous callers of the same process alike. Everything is in
+    memory; it starts once, and after `stop` its books can still be read.
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 takes a free one, see `url`.
+        keys: The API keys that are accepted; none given accepts any key without a space.
+        seed: The same seed gives the same session ids and faults, in the order of connections.
+        max_session_seconds: After so many of the provider's seconds a session expires.
+        heartbeat_seconds: Between heartbeats, seconds of the wall clock.
+        turn_seconds: A Turn comes with every so many seconds of received audio.
+        ahead_seconds: Audio may be so far ahead of the provider's clock and no further.
+        time_scale: How many of the provider's seconds pass in one of the wall clock. What is
+            billed and what expires is in the provider's seconds: sessions and their
+            `expires_at`, tokens, `inactivity_timeout`.
+        max_sessions: How many sessions a key may have open at once; None is no limit.
+        faults: What goes wrong; may be changed at any time through the attribute `faults`.
+    """
+
+    def __init__(  # noqa: PLR0913 - independent settings, keyword-only, all with defaults
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        keys: Collection[str] = (),
+        seed: int = 1,
+        max_session_seconds: float = 10800,
+        heartbeat_seconds: float = 1.0,
+        turn_seconds: float = 1.0,
+        ahead_seconds: float = 10.0,
+        time_scale: float = 1.0,
+        max_sessions: int | None = None,
+        faults: StreamFaults | None = None,
+    ) -> None:
+        clock = StreamClock(time_scale=time_scale)
+        self._host = host
+        self._port = port
+        self._door = StreamDoor(
+            access=StreamAccess(keys=keys, clock=clock),
+            rules=StreamRules(
+                max_session_seconds=max_session_seconds,
+                heartbeat_seconds=heartbeat_seconds,
+                turn_seconds=turn_seconds,
+                ahead_seconds=ahead_seconds,
+            ),
+            clock=clock,
+            seed=seed,
+            max_sessions=max_sessions,
+            faults=faults or StreamFaults(),
+        )
+        self._address: str | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens, as the SDK's `api_host` wants it.
+
+        Raises:
+            RuntimeError: It was not started.
+        """
+        return f"ws://{self._started_address()}"
+
+    @property
+    def http_url(self) -> str:
+        """Where it listens, for `GET /v3/token`.
+
+        Raises:
+            RuntimeError: It was not started.
+        """
+        return f"http://{self._started_address()}"
+
+    @property
+    def faults(self) -> StreamFaults:
+        """What goes wrong from now on; assign to change it."""
+        return self._door.faults
+
+    @faults.setter
+    def faults(self, faults: StreamFaults) -> None:
+        self._door.faults = faults
+
+    def plan_next(self, *plans: StreamPlan) -> None:
+        """Say what happens to the next connections, in order; later ones are honest.
+
+        Every WebSocket handshake takes one plan, those of a client that tries again included.
+        """
+        self._door.plans.extend(plans)
+
+    def truth(self) -> list[StreamTruth]:
+        """Return what a perfect meter must know, oldest session first; from any thread."""
+        return self._door.truth()
+
+    def live(self) -> list[str]:
+        """Return the ids of the open sessions, oldest first; from any thread."""
+        return self._door.live()
+
+    def cut(self, session_id: str) -> None:
+        """Abort a session's TCP connection, without a close frame; `truth` knows at once.
+
+        Raises:
+            KeyError: There is no such open session.
+            RuntimeError: The sandbox does not run.
+        """
+        self._in_loop(lambda: self._door.session(session_id).cut())
+
+    def error(self, session_id: str, code: int, text: str) -> None:
+        """Send an Error and close with its code, without a Termination; `truth` knows at once.
+
+        Raises:
+            KeyError: There is no such open session.
+            RuntimeError: The sandbox does not run.
+            websockets.exceptions.ProtocolError: No close frame may carry `code`.
+        """
+        Close(code, "").check()
+        self._in_loop(lambda: self._door.session(session_id).fail(code, text))
+
+    def expire(self, session_id: str) -> None:
+        """End a session as if its time were up; `truth` knows at once.
+
+        Raises:
+            KeyError: There is no such open session.
+            RuntimeError: The sandbox does not run.
+        """
+        self._in_loop(lambda: self._door.session(session_id).expire())
+
+    def start(self) -> Self:
+        """Listen, and return when connections are answered.
+
+        Raises:
+            OSError: The address is in use or not ours.
+            RuntimeError: It was started before.
+        """
+        if self._thread is not None:
+            raise RuntimeError("a streaming sandbox starts once; make another one")
+        started: Future[None] = Future()
+        self._thread = threading.Thread(
+            target=self._run, args=(started,), name="streaming-sandbox", daemon=True
+        )
+        self._thread.start()
+        started.result()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and cut what is still open; harmless when it does not run.
+
+        Raises:
+            ExceptionGroup: What went wrong inside the double while it ran.
+        """
+        if self._thread is None:
+            return
+        if self._loop is not None and self._stopping is not None:
+            # The loop may have ended by itself, after a failure that `result` raises.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join()
+        self._ended.result()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.to_thread(self.stop)
+
+    def _started_address(self) -> str:
+        if self._address is None:
+            raise RuntimeError("the streaming sandbox has no address before start()")
+        return self._address
+
+    def _in_loop(self, act: Callable[[], T]) -> T:
+        """Do something in the double's own loop and wait until it is done."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            raise RuntimeError("the streaming sandbox does not run")
+        done: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(act())
+            except Exception as error:  # noqa: BLE001 - raised in the caller's thread instead
+                done.set_exception(error)
+
+        loop.call_soon_threadsafe(run)
+        return done.result(timeout=CLOSE_SECONDS)
+
+    def _run(self, started: Future[None]) -> None:
+        """Thread body: serve until asked to stop, and keep what went wrong for the caller."""
+        try:
+            with asyncio.Runner() as runner:
+                runner.run(self._serve(started))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread instead
+            (self._ended if started.done() else started).set_exception(error)
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _serve(self, started: Future[None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        connections: set[StreamConnection] = set()
+
+        class Connection(StreamConnection):
+            """A connection that can be found when the double stops, before its handshake too."""
+
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                connections.add(self)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                connections.discard(self)
+                super().connection_lost(exc)
+
+        server = await serve(
+            self._door.serve,
+            self._host,
+            self._port,
+            process_request=self._door.answer,
+            create_connection=Connection,
+            compression=None,
+            open_timeout=None,
+            ping_interval=None,
+            close_timeout=CLOSE_SECONDS,
+            backlog=BACKLOG,
+            logger=_ERRORS,
+        )
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self._address = f"{host}:{server.sockets[0].getsockname()[1]}"
+        started.set_result(None)
+        await self._stopping.wait()
+        await _close(server, self._door, connections)
+        if self._door.failures:
+            raise ExceptionGroup("the streaming sandbox failed", self._door.failures)
+
+
+async def _close(
+    server: Server, door: StreamDoor, connections: Collection[StreamConnection]
+) -> None:
+    """Close the server without waiting for any client, whatever state it is in."""
+    server.close(close_connections=False)
+    closed = asyncio.create_task(server.wait_closed())
+    while not closed.done():
+        door.cut_everybody()
+        for connection in list(connections):
+            connection.transport.abort()
+        await asyncio.wait([closed], timeout=STOP_CHECK_SECONDS)
