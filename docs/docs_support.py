@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from meter.cli import cli
@@ -27,6 +28,13 @@ def _help(command: click.Command, name: str) -> str:
 
     context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
     return f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def example(name: str) -> str:
+    """Return a file of `docs/examples` as a block, so that what is shown is what the tests run."""
+    path = Path(__file__).parent / "examples" / name
+    language = {".mjs": "js", ".sh": "sh"}[path.suffix]
+    return f"```{language}\n{path.read_text()}```\n"
 
 
 def all_options() -> str:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from meter.hookspecs import hookimpl as hookimpl
+    from meter.recording import Recorder as Recorder
+    from meter.recording import tap as tap
 
-__all__ = ["__version__", "hookimpl"]
+__all__ = ["Recorder", "__version__", "hookimpl", "tap"]
 
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first asked for, so that `import meter` costs nothing."""
     if name == "hookimpl":
         return import_module("meter.hookspecs").hookimpl
+    if name in {"Recorder", "tap"}:
+        return getattr(import_module("meter.recording"), name)
     if name == "__version__":
         return import_module("importlib.metadata").version("usage-meter")
     raise AttributeError(f"module 'meter' has no attribute {name!r}")

@@ -25,6 +25,7 @@ from meter.errors import InvalidEvent
 __all__ = [
     "BILLED_KINDS",
     "KINDS",
+    "MAX_SECONDS",
     "AnyEvent",
     "AsyncCompleted",
     "AsyncFailed",
@@ -34,6 +35,7 @@ __all__ = [
     "decode_event",
     "encode_event",
     "event_id_for",
+    "exact_number",
     "exact_seconds",
     "format_seconds",
     "format_time",
@@ -49,6 +51,18 @@ _UNRESERVED: Final = re.compile(r"[A-Za-z0-9_.~-]*")
 _encode_time: Final = msgspec.json.Encoder().encode
 
 UtcTime: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+def exact_number(text: str) -> Decimal:
+    """Read a JSON number that has a fraction or an exponent; for a decoder's `float_hook`.
+
+    One beyond what a Decimal can hold is infinite, so that the field it stands in is refused and
+    nothing beside it.
+    """
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return Decimal("Infinity")
 
 
 def exact_seconds(value: object) -> Decimal:
@@ -71,6 +85,8 @@ def exact_seconds(value: object) -> Decimal:
     exponent = number.as_tuple().exponent
     if isinstance(exponent, str):
         raise InvalidEvent(f"seconds: expected a finite number, got {number}")
+    if not number:
+        return Decimal(0)  # so that -0.0 is no other figure
     if number < 0:
         raise InvalidEvent(f"seconds: expected 0 or more, got {number}")
     if number > MAX_SECONDS:
@@ -165,7 +181,10 @@ class Event(
             return
         if moment.tzinfo is None:
             raise InvalidEvent(f"{name}: expected a time with a zone, such as …Z")
-        force_setattr(self, name, moment.astimezone(UTC))
+        try:
+            force_setattr(self, name, moment.astimezone(UTC))
+        except OverflowError:
+            raise InvalidEvent(f"{name}: expected a time that can be told in UTC") from None
 
     def _to_exact(self, name: str, value: Decimal | None) -> None:
         if value is not None:

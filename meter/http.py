@@ -1,4 +1,4 @@
-"""The few HTTP records that cross floors: a request, an answer and a route.
+"""The few HTTP records that cross floors: a request, an answer, a route, a WebSocket's upgrade.
 
 A collector offers routes; the server mounts them. The server reads bodies, with a cap; a
 handler only asks for what it needs.
@@ -6,11 +6,13 @@ handler only asks for what it needs.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from asyncio import Protocol as StreamProtocol
+from asyncio import Transport
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["BodyTooLarge", "Handler", "Request", "Response", "Route"]
+__all__ = ["BodyTooLarge", "Handler", "Request", "Response", "Route", "SocketRoute", "Upgrade"]
 
 
 class BodyTooLarge(Exception):
@@ -55,3 +57,42 @@ class Route:
     method: str
     path: str
     handler: Handler
+
+
+class Upgrade(Protocol):
+    """A client that asks for a WebSocket and has no answer yet.
+
+    Answer once: `accept` or `refuse`. After `accept` the connection belongs to whoever took it,
+    frame by frame.
+    """
+
+    @property
+    def path(self) -> str:
+        """The path, without the query."""
+
+    @property
+    def query(self) -> bytes:
+        """The raw query string, without the question mark."""
+
+    @property
+    def transport(self) -> Transport:
+        """The connection; nothing may be written to it before the answer."""
+
+    def header(self, name: str) -> str | None:
+        """Return the first header of this name, in any case, or None."""
+
+    def accept(self, subprotocol: str | None = None) -> None:
+        """Answer 101, without extensions."""
+
+    def refuse(
+        self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Answer with another status, and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRoute:
+    """A WebSocket on one exact path; `connect` returns what speaks on the connection then."""
+
+    path: str
+    connect: Callable[[Upgrade], StreamProtocol]

@@ -29,6 +29,7 @@ __all__ = ["Extension", "Plugin", "Plugins", "Types", "load_plugins"]
 GROUP: Final = "meter"
 
 T = TypeVar("T")
+E = TypeVar("E", bound="Event")
 
 
 @dataclass
@@ -206,7 +207,7 @@ class Plugins:
             )
         return report  # type: ignore[no-any-return]  # pluggy is untyped here; checked above
 
-    def enrich(self, event: Event) -> Event:
+    def enrich(self, event: E) -> E:
         """Return the event with the dimensions that plugins add; what it has stands."""
         added: dict[str, str] = {}
         for owner, call in self._each("meter_enrich_event", event=event):

@@ -35,7 +35,7 @@ def raising(error: BaseException) -> Callable[[], object]:
 def test_meters_own_plugins_come_through_the_same_door() -> None:
     plugins = load_plugins()
     assert plugins.sinks.names() == ["csv", "sqlite"]
-    assert plugins.collectors.names() == ["jsonl", "webhook"]
+    assert plugins.collectors.names() == ["ingest", "jsonl", "streaming", "webhook"]
     assert {p.distribution for p in plugins.plugins} == {"usage-meter"}
     assert [p.error for p in plugins.plugins] == [None] * 3
 
@@ -120,7 +120,7 @@ def test_a_class_that_is_no_sink_is_refused_with_its_plugins_name(
 def test_an_unknown_type_suggests_the_nearest() -> None:
     with pytest.raises(PluginError, match="did you mean 'sqlite'"):
         load_plugins().sinks.resolve("sqllite")
-    with pytest.raises(PluginError, match="known: jsonl, webhook"):
+    with pytest.raises(PluginError, match="known: ingest, jsonl, streaming, webhook"):
         load_plugins().collectors.resolve("carrier-pigeon")
 
 

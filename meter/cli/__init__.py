@@ -16,7 +16,9 @@ from meter.cli.check import check
 from meter.cli.plugins import plugins
 from meter.cli.run import run
 from meter.cli.sandbox import sandbox
+from meter.cli.sessions import sessions
 from meter.cli.status import status
+from meter.cli.token import token
 from meter.errors import MeterError
 from meter.plugins import load_plugins
 
@@ -46,7 +48,7 @@ def cli() -> None:
     """
 
 
-for _command in (run, check, status, plugins, sandbox):
+for _command in (run, check, status, sessions, token, plugins, sandbox):
     cli.add_command(_command)
 
 

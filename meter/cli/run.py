@@ -30,6 +30,9 @@ T = TypeVar("T")
     "--jobs", default=60, show_default=True, help="With --sandbox: how many jobs to submit."
 )
 @click.option(
+    "--streams", default=20, show_default=True, help="With --sandbox: how many sessions to stream."
+)
+@click.option(
     "--log-format",
     type=click.Choice(["auto", "json", "text"]),
     default="auto",
@@ -43,13 +46,14 @@ T = TypeVar("T")
     help="The least level shown. Default: info, and error with --sandbox.",
 )
 @click.pass_obj
-def run(
+def run(  # noqa: PLR0913  because each option is a parameter
     plugins: Plugins,
     pipelines: Path,
     *,
     once: bool,
     sandbox: bool,
     jobs: int,
+    streams: int,
     log_format: str,
     log_level: str | None,
 ) -> None:
@@ -66,7 +70,7 @@ def run(
     if sandbox:
         from meter.cli.run_sandbox import run_sandbox
 
-        run_sandbox(pipelines, plugins, jobs=jobs)
+        run_sandbox(pipelines, plugins, jobs=jobs, streams=streams)
         return
 
     from meter.clock import SystemClock

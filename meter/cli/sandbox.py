@@ -1,4 +1,4 @@
-"""`meter sandbox`: a local double of AssemblyAI's REST API, for trying things out."""
+"""`meter sandbox`: local doubles of AssemblyAI's APIs, for trying things out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ _SHARE = click.FloatRange(0, 1)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8788, show_default=True, help="Port to listen on; 0 takes a free one."
+)
+@click.option(
+    "--streaming-port",
+    default=8789,
+    show_default=True,
+    help="Port of the streaming API's double; 0 takes a free one.",
 )
 @click.option("--key", "keys", multiple=True, help="An accepted API key; repeatable. Default: any.")
 @click.option("--latency", default=1.0, show_default=True, help="Seconds until a job is done.")
@@ -30,6 +36,7 @@ def sandbox(  # noqa: PLR0913  one parameter an option
     *,
     host: str,
     port: int,
+    streaming_port: int,
     keys: tuple[str, ...],
     latency: float,
     failed: float,
@@ -39,10 +46,10 @@ def sandbox(  # noqa: PLR0913  one parameter an option
     limited: float,
     seed: int,
 ) -> None:
-    """Serve a double of AssemblyAI's REST API until interrupted.
+    """Serve doubles of AssemblyAI's REST and streaming APIs until interrupted.
 
-    It submits, lists, answers and deletes transcripts and delivers webhooks with AssemblyAI's
-    retry rules; nothing is transcribed and nothing leaves this machine.
+    They submit, list, answer and delete transcripts, deliver webhooks with AssemblyAI's retry
+    rules, and stream sessions; nothing is transcribed and nothing leaves this machine.
     """
     from meter.sandbox.faults import Faults
     from meter.sandbox.serve import serve
@@ -58,6 +65,7 @@ def sandbox(  # noqa: PLR0913  one parameter an option
         serve(
             host=host,
             port=port,
+            streaming_port=streaming_port,
             keys=keys,
             faults=faults,
             latency=latency,
@@ -66,5 +74,5 @@ def sandbox(  # noqa: PLR0913  one parameter an option
         )
     except OSError as error:
         raise click.UsageError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}"
+            f"cannot listen on {host}:{port} and {streaming_port}: {error.strerror or error}"
         ) from None

@@ -66,6 +66,9 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
         click.echo(
             f"             the oldest open one is {_age(now, totals.oldest_open_receipt)} old"
         )
+    sessions = ", ".join(f"{n} {state}" for state, n in sorted(totals.sessions.items()))
+    if sessions or any(kind.startswith("stream_") for kind in totals.events):
+        click.echo(f"sessions     {sessions or 'none open'}")
     quarantined = ", ".join(f"{n} from {name}" for name, n in sorted(totals.quarantined.items()))
     click.echo(f"quarantine   {quarantined or 'empty'}")
     for name, jobs in sorted(totals.foreign.items()):

@@ -23,8 +23,10 @@ def __getattr__(name: str) -> Any:
 
 @hookimpl
 def meter_register_collectors() -> list[type[Collector]]:
-    """Register `webhook` and `jsonl`."""
+    """Register `webhook`, `streaming`, `ingest` and `jsonl`."""
+    from meter.collectors.ingest import IngestCollector
     from meter.collectors.jsonl import JsonlCollector
+    from meter.collectors.relay.collector import StreamingCollector
     from meter.collectors.webhook import WebhookCollector
 
-    return [WebhookCollector, JsonlCollector]
+    return [WebhookCollector, StreamingCollector, IngestCollector, JsonlCollector]

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from meter.events import Event, StreamAbandoned, StreamTerminated
 from meter.journal import Recorded
+from meter.streaming import upper_bound
 
 if TYPE_CHECKING:
-    from meter.events import Event
-    from meter.journal import Journal, Quarantined
+    from datetime import datetime
+    from decimal import Decimal
+
+    from meter.journal import Journal, NewSession, Quarantined, Session
     from meter.plugins import Plugins
+    from meter.streaming import Termination
 
 __all__ = ["Intake"]
+
+E = TypeVar("E", bound=Event)
 
 _log = logging.getLogger("meter.collectors")
 
@@ -57,11 +64,67 @@ class Intake:
             self._announce(offered, answer)
         return answer
 
+    async def terminate(
+        self,
+        session: Session | NewSession,
+        said: Termination,
+        at: datetime,
+        *,
+        begin_seen: bool = True,
+    ) -> Recorded:
+        """Bill a session for what its Termination says; durable when this returns.
+
+        The billed `seconds` are the session's, never those of its audio. When nobody saw its
+        Begin, when it started stays unknown.
+        """
+        (answer,) = await self.record(
+            [
+                StreamTerminated(
+                    provider_id=session.provider_id,
+                    customer_id=session.customer_id,
+                    dimensions=dict(session.dimensions),
+                    collector=session.collector,
+                    occurred_at=at,
+                    recorded_at=at,
+                    seconds=said.seconds,
+                    audio_seconds=said.audio_seconds,
+                    started_at=session.started_at if begin_seen else None,
+                    model=session.model,
+                )
+            ]
+        )
+        return answer
+
+    async def abandon(
+        self, session: Session | NewSession, lower_seconds: Decimal, at: datetime
+    ) -> Recorded | None:
+        """Record that no Termination of a session will come: bounds, and nothing billed.
+
+        None when the session is not open any more.
+        """
+        event = self._enriched(
+            StreamAbandoned(
+                provider_id=session.provider_id,
+                customer_id=session.customer_id,
+                dimensions=dict(session.dimensions),
+                collector=session.collector,
+                occurred_at=at,
+                recorded_at=at,
+                lower_seconds=lower_seconds,
+                upper_seconds=upper_bound(session.started_at, session.expires_at, lower_seconds),
+                started_at=session.started_at,
+                model=session.model,
+            )
+        )
+        answer = await self._journal.sessions.abandon(event)
+        self._announce(event, answer)
+        return answer
+
     async def quarantine(self, items: Sequence[Quarantined]) -> int:
         """Keep things that cannot become events; answers how many were new."""
         return await self._journal.quarantine(items)
 
-    def _enriched(self, event: Event) -> Event:
+    def _enriched(self, event: E) -> E:
         return self._plugins.enrich(event) if self._enriches else event
 
     def _announce(self, event: Event, answer: Recorded | None) -> None:

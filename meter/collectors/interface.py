@@ -14,7 +14,7 @@ from meter.sinks import options as _options  # noqa: TC001  beside `builtins`, f
 if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.collectors.intake import Intake
-    from meter.http import Route
+    from meter.http import Route, SocketRoute
     from meter.journal import Journal
 
 __all__ = ["Collector", "CollectorContext"]
@@ -59,6 +59,10 @@ class Collector(ABC):
 
     def routes(self) -> Sequence[Route]:
         """Return the HTTP routes that the server should mount; none by default."""
+        return ()
+
+    def sockets(self) -> Sequence[SocketRoute]:
+        """Return the WebSocket routes that the server should mount; none by default."""
         return ()
 
     @classmethod

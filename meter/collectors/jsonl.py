@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -19,7 +18,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 
 from meter.collectors.interface import Collector
 from meter.errors import CollectorError, InvalidEvent, JournalUnavailable
-from meter.events import AnyEvent, decode_event
+from meter.events import AnyEvent, decode_event, exact_number
 from meter.journal import Quarantined, Recorded
 from meter.sinks import Options, placed
 
@@ -32,7 +31,7 @@ CHUNK_BYTES: Final = 2 * 1024 * 1024
 """How much is read, and recorded in one commit, at a time."""
 LONGEST_LINE: Final = 1_048_576
 """Bytes; a longer line is set aside like any other bad one, without being read whole."""
-_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_decode: Final = msgspec.json.Decoder(float_hook=exact_number).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 RETRY_SECONDS: Final = 1.0
 STDIN: Final = Path("-")

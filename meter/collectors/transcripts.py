@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from meter.errors import InvalidEvent
-from meter.events import AsyncCompleted, AsyncFailed, event_id_for, exact_seconds
+from meter.events import AsyncCompleted, AsyncFailed, event_id_for, exact_number, exact_seconds
 
 if TYPE_CHECKING:
     from meter.collectors.attribution import Attribution
@@ -106,7 +106,7 @@ class Unusable:
     reason: str
 
 
-_decoder: Final = msgspec.json.Decoder(Transcript, float_hook=Decimal)
+_decoder: Final = msgspec.json.Decoder(Transcript, float_hook=exact_number)
 
 
 def read_transcript(raw: bytes) -> Transcript:

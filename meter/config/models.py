@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from meter.config.conditions import Condition  # noqa: TC001  pydantic reads it at run time
 from meter.events import BILLED_KINDS
-from meter.sinks import Duration, Options
+from meter.sinks import Duration, Options, Secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +45,12 @@ def _some_time(value: timedelta) -> timedelta:
     return value
 
 
+def _not_empty(value: Secret | None) -> Secret | None:
+    if value is not None and not value.get_secret_value():
+        raise ValueError("not empty")
+    return value
+
+
 class ServerOptions(Options):
     """`server:`: where meter listens, and what it refuses."""
 
@@ -55,6 +61,11 @@ class ServerOptions(Options):
         timedelta(seconds=8),
         description="How long a request may take to arrive and be answered. AssemblyAI waits "
         "10 s for an answer to a webhook.",
+    )
+    admin_secret: Annotated[Secret | None, AfterValidator(_not_empty)] = Field(
+        None,
+        description="What `POST /v1/tokens` asks for as `Authorization: Bearer <secret>`; without "
+        "it that path is off.",
     )
     max_concurrency: int = Field(
         512, ge=1, description="Requests served at once; beyond it comes 503 with Retry-After."

@@ -22,6 +22,7 @@ from meter.journal.records import (
     Ticket,
     Watched,
 )
+from meter.journal.sessions import NewSession, Opening, Session, Sessions, SessionState
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -31,10 +32,15 @@ __all__ = [
     "Journal",
     "JournalTotals",
     "NewReceipt",
+    "NewSession",
+    "Opening",
     "Quarantined",
     "Receipt",
     "Recorded",
     "Retry",
+    "Session",
+    "SessionState",
+    "Sessions",
     "SetAside",
     "Settlement",
     "SinkRow",

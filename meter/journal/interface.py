@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Ticket,
         Watched,
     )
+    from meter.journal.sessions import Sessions
     from meter.sinks import SinkState
 
 __all__ = ["Journal"]
@@ -37,6 +38,8 @@ class Journal(ABC):
 
     journal_id: str
     """Names this journal for ever; sinks keep it beside their own checkpoint."""
+    sessions: Sessions
+    """The streaming sessions."""
 
     # -- events ------------------------------------------------------------------------
 

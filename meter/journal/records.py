@@ -250,3 +250,5 @@ class JournalTotals:
     """By collector name, why fetching stopped; empty when all is well."""
     foreign: Mapping[str, int]
     """By collector name, how many jobs a backfill saw that are not this collector's."""
+    sessions: Mapping[str, int]
+    """How many streaming sessions are `open` or `quarantined`; the others are events."""

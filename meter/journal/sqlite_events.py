@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from meter.events import Event, decode_event, encode_event
+from meter.events import (
+    Event,
+    StreamAbandoned,
+    StreamTerminated,
+    decode_event,
+    encode_event,
+    event_id_for,
+)
 from meter.journal.records import Quarantined, Recorded, StoredEvent
 
 __all__ = [
@@ -63,6 +70,11 @@ def insert(connection: sqlite3.Connection, event: Event) -> Recorded:
 
 def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Recorded]:
     """Record events within the caller's transaction; answers are in the same order."""
+    if foreign := _of_others_sessions(connection, rows):
+        put_quarantined(connection, foreign.values(), rows[0][2].recorded_at)
+        ours = [row for number, row in enumerate(rows) if number not in foreign]
+        rest = iter(insert_rows(connection, ours))
+        return [Recorded.CONFLICT if n in foreign else next(rest) for n in range(len(rows))]
     before = head(connection)
     changes = connection.total_changes
     _insert_all(connection, rows)
@@ -88,6 +100,25 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
     if conflicts:
         put_quarantined(connection, conflicts, rows[0][2].recorded_at)
     return answers
+
+
+def _of_others_sessions(
+    connection: sqlite3.Connection, rows: Sequence[Row]
+) -> dict[int, Quarantined]:
+    """Return, by position, what speaks of a session that began for another customer."""
+    found: dict[int, Quarantined] = {}
+    for number, (_, _, event) in enumerate(rows):
+        if isinstance(event, StreamTerminated | StreamAbandoned):
+            owner = connection.execute(
+                "SELECT customer_id FROM sessions WHERE event_id = ?", (_session_of(event),)
+            ).fetchone()
+            if owner is not None and owner[0] != event.customer_id:
+                found[number] = _quarantined(event, "began for another customer")
+    return found
+
+
+def _session_of(event: Event) -> str:
+    return event_id_for(event.provider, "session", event.provider_id)
 
 
 def _insert_all(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -129,17 +160,34 @@ def _conflict(event: Event, first: Event) -> Quarantined:
         )
         if not same
     )
+    return _quarantined(event, f"is recorded with another {differs}")
+
+
+def _quarantined(event: Event, why: str) -> Quarantined:
     return Quarantined(
         collector=event.collector,
         key=f"conflict:{event.event_id}:{event.customer_id}:{event.billed_seconds}",
-        reason=f"conflict: {event.event_id} is recorded with another {differs}; the first stands",
+        reason=f"conflict: {event.event_id} {why}; the first stands",
         payload=encode_event(event).decode(),
         provider_id=event.provider_id,
     )
 
 
 def _recorded(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
-    """Count new events, and close what waited in quarantine for them."""
+    """Count new events, end their sessions, and close what waited in quarantine for them."""
+    connection.executemany(
+        "UPDATE sessions SET state = ?1, ended_at = ?2 WHERE event_id = ?3"
+        " AND (state = 'open' OR ?1 = 'closed')",
+        [
+            (
+                "closed" if isinstance(event, StreamTerminated) else "abandoned",
+                to_micros(event.recorded_at),
+                _session_of(event),
+            )
+            for event in events
+            if isinstance(event, StreamTerminated | StreamAbandoned)
+        ],
+    )
     if connection.execute("SELECT 1 FROM quarantine WHERE state = 'open' LIMIT 1").fetchone():
         connection.executemany(
             "UPDATE quarantine SET state = 'recorded'"

@@ -10,12 +10,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from meter.errors import JournalError
+from meter.errors import JournalError, JournalUnavailable
 from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks
 from meter.journal.interface import Journal
 from meter.journal.lock import RunLock
 from meter.journal.records import JournalTotals, Ticket
 from meter.journal.sqlite_schema import prepare
+from meter.journal.sqlite_sessions import SqliteSessions
 from meter.journal.sqlite_sinks import SqliteSinkState
 from meter.journal.sqlite_writer import GroupWriter
 
@@ -41,6 +42,7 @@ T = TypeVar("T")
 BUSY_SECONDS: Final = 10.0
 """How long one process waits for another's short transaction before it gives up."""
 _CACHE_KIB: Final = 32 * 1024
+_READING_CACHE_KIB: Final = 4096
 _CHECKPOINT_PAGES: Final = 32_000
 """About 128 MB of log before it is folded in: random ids then share more of each page's write."""
 
@@ -85,6 +87,7 @@ class SqliteJournal(Journal):
             if isinstance(error, sqlite3.Error):
                 raise _unusable(path, str(error)) from None
             raise
+        self.sessions = SqliteSessions(self._select, self._writer.call, clock)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
@@ -97,7 +100,11 @@ class SqliteJournal(Journal):
         try:
             return self._local.connection  # type: ignore[no-any-return]  # threading.local is untyped
         except AttributeError:
-            connection = _connect(self.path, self._busy_seconds, cache_kib=4096)
+            self._writer.check_file()
+            try:
+                connection = _connect(self.path, self._busy_seconds, reading=True)
+            except sqlite3.Error as error:
+                raise JournalUnavailable(f"{self.path}: {error}; is it still there?") from None
             self._local.connection = connection
             with self._guard:
                 self._readers.append(connection)
@@ -304,6 +311,12 @@ class SqliteJournal(Journal):
                         "SELECT collector, count(*) FROM watched WHERE state = 'foreign' GROUP BY 1"
                     )
                 ),
+                sessions=dict(
+                    c.execute(
+                        "SELECT state, count(*) FROM sessions"
+                        " WHERE state IN ('open', 'quarantined') GROUP BY 1"
+                    )
+                ),
             )
 
     def probe(self) -> Ticket[None]:
@@ -327,13 +340,20 @@ class SqliteJournal(Journal):
         return self._writer.call(run)
 
 
-def _connect(path: Path, busy_seconds: float, *, cache_kib: int = _CACHE_KIB) -> sqlite3.Connection:
+def _connect(path: Path, busy_seconds: float, *, reading: bool = False) -> sqlite3.Connection:
+    """Connect; only the writer makes the file, and sets what the file itself keeps."""
     connection = sqlite3.connect(
-        path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode={'rw' if reading else 'rwc'}",
+        uri=True,
+        timeout=busy_seconds,
+        isolation_level=None,
+        check_same_thread=False,
     )
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        if not reading:
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        cache_kib = _READING_CACHE_KIB if reading else _CACHE_KIB
         connection.execute(f"PRAGMA cache_size = -{cache_kib}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     except sqlite3.Error:

@@ -124,7 +124,37 @@ CREATE TABLE sink_state (
 ) WITHOUT ROWID;
 """
 
-_MIGRATIONS: Final = (_V1,)
+_V2: Final = """
+-- Streaming sessions; event_id is that of the StreamTerminated each one is to become.
+CREATE TABLE sessions (
+    event_id TEXT PRIMARY KEY,
+    provider_id TEXT NOT NULL,
+    collector TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    model TEXT,
+    started_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    lower_micros INTEGER NOT NULL DEFAULT 0,  -- it has lasted at least so long
+    state TEXT NOT NULL,                      -- open, closed, abandoned, quarantined
+    ended_at INTEGER
+) WITHOUT ROWID;
+CREATE INDEX sessions_by_start ON sessions (started_at);
+CREATE INDEX sessions_unended ON sessions (state, expires_at)
+    WHERE state IN ('open', 'quarantined');
+-- Asked of the provider, before Begin named them.
+CREATE TABLE openings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    collector TEXT NOT NULL,
+    customer_id TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    token TEXT
+);
+CREATE TABLE used_tokens (token TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+_MIGRATIONS: Final = (_V1, _V2)
 """Entry n takes a file from version n to n + 1; entries are never edited once released."""
 
 

@@ -128,7 +128,7 @@ class GroupWriter:
         """Run one group as one transaction; on any fault of the store, nothing of it stays."""
         connection = self._connection
         try:
-            self._check_file()
+            self.check_file()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 recorded, outcomes = self._apply(group)
@@ -221,8 +221,14 @@ class GroupWriter:
         _resolve(outcomes)
         loop.call_soon(self._nudge)
 
-    def _check_file(self) -> None:
-        """Refuse to commit into a file that is no longer there: it would be lost on close."""
+    def check_file(self) -> None:
+        """Refuse to use a file that is no longer there.
+
+        A commit would be lost on close; a new connection would void the log that lies there still.
+
+        Raises:
+            JournalUnavailable: it was removed or replaced.
+        """
         try:
             inode = self._path.stat().st_ino
         except OSError as error:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
+from meter.events import StreamTerminated
+
 if TYPE_CHECKING:
     from meter.journal import Journal
 
@@ -16,12 +18,19 @@ _AT_ONCE: Final = 5000
 
 @dataclass(slots=True)
 class CustomerUsage:
-    """One customer's billed usage, and how many jobs failed (never billed)."""
+    """One customer's billed usage, and how much of what happened is never billed.
+
+    Attributes:
+        jobs: completed ones. sessions: terminated ones.
+        seconds: billed, of both.
+        unbilled: failed jobs and abandoned sessions.
+    """
 
     customer_id: str
-    events: int = 0
+    jobs: int = 0
+    sessions: int = 0
     seconds: Decimal = Decimal(0)
-    failed: int = 0
+    unbilled: int = 0
 
 
 def usage_by_customer(journal: Journal) -> list[CustomerUsage]:
@@ -35,8 +44,11 @@ def usage_by_customer(journal: Journal) -> list[CustomerUsage]:
             usage = found.setdefault(customer, CustomerUsage(customer))
             seconds = entry.event.billed_seconds
             if seconds is None:
-                usage.failed += 1
+                usage.unbilled += 1
+                continue
+            usage.seconds += seconds
+            if isinstance(entry.event, StreamTerminated):
+                usage.sessions += 1
             else:
-                usage.events += 1
-                usage.seconds += seconds
+                usage.jobs += 1
     return sorted(found.values(), key=lambda usage: (-usage.seconds, usage.customer_id))

@@ -1,4 +1,4 @@
-"""The double as a program of its own: `meter sandbox`."""
+"""The doubles as a program of their own: `meter sandbox`."""
 
 import signal
 import threading
@@ -8,41 +8,44 @@ from types import FrameType
 
 from meter.sandbox.double import AssemblyAISandbox
 from meter.sandbox.faults import Faults
+from meter.sandbox.streaming import StreamingSandbox
 
 SAMPLE_KEY = "sandbox"
 
 
-def serve(
+def serve(  # noqa: PLR0913 - the settings of one run, keyword-only
     *,
     host: str,
     port: int,
+    streaming_port: int,
     keys: tuple[str, ...],
     faults: Faults,
     latency: float,
     seed: int,
     announce: Callable[[str], None],
 ) -> None:
-    """Run the AssemblyAI double until SIGINT or SIGTERM, then stop it cleanly and return.
+    """Run AssemblyAI's doubles until SIGINT or SIGTERM, then stop them cleanly and return.
 
     Call it in the main thread. `latency` is the mean in seconds from submission to the final
-    status. `announce` is given the base URL first, then two lines of Python that point the SDK
-    at it, each in a call of its own and all once requests are answered.
+    status. `announce` is given the base URL first, then lines of Python that point the SDK at
+    both doubles, each in a call of its own and all once requests are answered.
 
     Raises:
-        OSError: The address is in use or not ours.
+        OSError: An address is in use or not ours.
     """
     with (
         _termination() as terminated,
         AssemblyAISandbox(
             host=host, port=port, keys=keys, faults=faults, latency=latency, seed=seed
         ) as double,
+        StreamingSandbox(host=host, port=streaming_port, keys=keys, seed=seed) as streaming,
     ):
+        key = keys[0] if keys else SAMPLE_KEY
         announce(double.base_url)
         announce("import assemblyai as aai")
-        announce(
-            "aai.settings.base_url, aai.settings.api_key = "
-            f'"{double.base_url}", "{keys[0] if keys else SAMPLE_KEY}"'
-        )
+        announce(f'aai.settings.base_url, aai.settings.api_key = "{double.base_url}", "{key}"')
+        announce("from assemblyai.streaming.v3 import StreamingClientOptions")
+        announce(f'StreamingClientOptions(api_host="{streaming.url}", api_key="{key}")')
         terminated.wait()
 
 

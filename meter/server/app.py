@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from meter.errors import ConfigurationError, JournalError
-from meter.http import BodyTooLarge, Response, Route
+from meter.http import BodyTooLarge, Response, Route, SocketRoute
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -102,11 +102,14 @@ class App:
         self,
         routes: Iterable[tuple[str, Route]],
         *,
+        sockets: Iterable[tuple[str, SocketRoute]] = (),
         options: ServerOptions,
         journal: Journal,
         clock: Clock,
     ) -> None:
         """Mount the routes, each given with its owner's name.
+
+        The WebSockets are served by the listening server, which has the connections.
 
         Raises:
             ConfigurationError: two owners want one path; the text names both.
@@ -126,12 +129,12 @@ class App:
             ("meter", Route("GET", _OWN[1], self._readiness)),
         ]
         for owner, route in [*own, *routes]:
-            if owners.setdefault(route.path, owner) != owner:
-                raise ConfigurationError(
-                    f"{owner} and {owners[route.path]} both want the path {route.path}; give one "
-                    "of them another `path:`"
-                )
+            _claim(owners, route.path, owner)
             self._paths.setdefault(route.path, {})[route.method] = route.handler
+        self.sockets: dict[str, SocketRoute] = {}
+        for owner, socket in sockets:
+            _claim(owners, socket.path, owner)
+            self.sockets[socket.path] = socket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -208,3 +211,11 @@ class App:
                 answer = Response(503, b'{"status":"the journal cannot be written"}')
             self._ready = (now, answer)
         return self._ready[1]
+
+
+def _claim(owners: dict[str, str], path: str, owner: str) -> None:
+    if owners.setdefault(path, owner) != owner:
+        raise ConfigurationError(
+            f"{owner} and {owners[path]} both want the path {path}; give one of them another "
+            "`path:`"
+        )

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from meter.errors import ConfigurationError
+from meter.server.upgrades import Upgrading
 
 if TYPE_CHECKING:
     from meter.server.app import App
@@ -136,7 +137,7 @@ class HttpServer(uvicorn.Server):
                 app,
                 interface="asgi3",
                 http=partial(_Guarded, seconds=receipt_deadline.total_seconds()),  # type: ignore[arg-type]  # a factory serves
-                ws="none",
+                ws=partial(Upgrading, app.sockets),  # type: ignore[arg-type]  # because a factory serves
                 lifespan="off",
                 access_log=False,
                 log_config=None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from meter.collectors.intake import Intake
 from meter.collectors.interface import CollectorContext
+from meter.collectors.overdue import abandon_overdue, keep_abandoning
 from meter.delivery import Delivery
 from meter.errors import MeterError
 from meter.logs import FieldLogger
@@ -28,8 +29,9 @@ __all__ = ["Run"]
 
 _log = logging.getLogger("meter.run")
 
-DELIVERY_GRACE_SECONDS: Final = 12.0
-"""For the batch in hand; with the port's grace this stays under the 20 s of DESIGN §7."""
+DELIVERY_GRACE_SECONDS: Final = 8.0
+"""For the batch in hand; with the port's grace and the relay's this stays under the 20 s of
+DESIGN §7."""
 POLL_SECONDS: Final = 0.02
 """How often a state is looked at that announces itself to no one."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -74,14 +76,17 @@ class Run:
                 await _first(working, ended)
             finally:
                 working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+                (worked,) = await asyncio.gather(working, return_exceptions=True)
                 await self._stop_delivery()
+        if isinstance(worked, Exception):
+            raise worked
         return caught[0] if caught else None
 
     async def _once(self) -> None:
         await asyncio.gather(
             *(self._collect(name, c, once=True) for name, c in self._collectors.items())
         )
+        await abandon_overdue(self._journal, self._intake, self._clock)
         self._delivery.finish()
         while self._delivery.busy():  # noqa: ASYNC110  threads set no asyncio event
             await asyncio.sleep(POLL_SECONDS)
@@ -105,8 +110,11 @@ class Run:
         Raises:
             ConfigurationError: the port cannot be opened, or two collectors want one path.
         """
+        from meter.collectors.relay.collector import StreamingCollector
+        from meter.http import Route
         from meter.server.app import App
         from meter.server.listening import HttpServer, bind
+        from meter.server.tokens import TOKENS_PATH, TokenDesk
 
         routes = [
             (f"collectors.{name}", route)
@@ -114,7 +122,18 @@ class Run:
             for route in collector.routes()
         ]
         options = self._config.server
-        app = App(routes, options=options, journal=self._journal, clock=self._clock)
+        issuers = {n: c for n, c in self._collectors.items() if isinstance(c, StreamingCollector)}
+        if issuers:
+            desk = TokenDesk(issuers, self._config.server.admin_secret)
+            routes.append(("meter", Route("POST", TOKENS_PATH, desk.issue)))
+        sockets = [
+            (f"collectors.{name}", socket)
+            for name, collector in self._collectors.items()
+            for socket in collector.sockets()
+        ]
+        app = App(
+            routes, sockets=sockets, options=options, journal=self._journal, clock=self._clock
+        )
         listener = bind(options.host, options.port)
         server = HttpServer(app, receipt_deadline=options.receipt_deadline)
         with _caught(SIGNALS, until) as (caught, ended):
@@ -124,6 +143,9 @@ class Run:
                 asyncio.create_task(self._collect(name, c, once=False))
                 for name, c in self._collectors.items()
             ]
+            collecting.append(
+                asyncio.create_task(keep_abandoning(self._journal, self._intake, self._clock))
+            )
             try:
                 while not (server.started or serving.done()):  # noqa: ASYNC110  uvicorn sets no event
                     await asyncio.sleep(POLL_SECONDS)

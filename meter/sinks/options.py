@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["Duration", "FilePath", "Home", "Options", "Secret", "placed"]
+__all__ = ["Duration", "FilePath", "Home", "Options", "Secret", "placed", "read_duration"]
 
 Secret = SecretStr
 """Text that cannot be printed by accident; `.get_secret_value()` reveals it."""
@@ -32,7 +32,12 @@ _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_SECONDS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _read_duration(value: Any) -> Any:
+def read_duration(value: Any) -> Any:
+    """Read `30s`, `15m`, `1h30m` or `2d`; what is no text is returned as it is.
+
+    Raises:
+        ValueError: the text is none of these; it says what is expected.
+    """
     if not isinstance(value, str):
         return value
     if not _DURATION.fullmatch(value):
@@ -44,7 +49,7 @@ def _read_duration(value: Any) -> Any:
 
 Duration = Annotated[
     timedelta,
-    BeforeValidator(_read_duration),
+    BeforeValidator(read_duration),
     WithJsonSchema({"type": "string", "examples": ["30s", "15m", "1h30m"]}),
 ]
 """A span of time, written `30s`, `15m`, `1h30m`, `2d`."""

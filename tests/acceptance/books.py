@@ -86,7 +86,7 @@ def in_csv(folder: Path) -> list[Usage]:
         for line in lines:
             assert len(line) == len(HEADER), f"{path.name}: {line}"
             row = dict(zip(HEADER, line, strict=True))
-            assert row["kind"] == "async_completed", f"{path.name}: {line}"
+            assert row["kind"] in ("async_completed", "stream_terminated"), f"{path.name}: {line}"
             customer = row["customer_id"].removeprefix("'")
             dimensions = _canonical(json.loads(row["dimensions"]))
             found.append(Usage(row["event_id"], customer, Decimal(row["seconds"]), dimensions))

@@ -18,7 +18,13 @@ from support.facts import completed, failed
 
 METER = Path(sys.executable).with_name("meter")
 PIPELINES = Path(__file__).resolve().parents[2] / "pipelines.yaml"
-SECRETS = {"ASSEMBLYAI_API_KEY": "aai-key-value", "METER_WEBHOOK_SECRET": "hook-value"}
+SECRETS = {
+    "ASSEMBLYAI_API_KEY": "aai-key-value",
+    "METER_WEBHOOK_SECRET": "hook-value",
+    "METER_TOKEN_SECRET": "token-value-of-more-than-32-characters",
+    "METER_INGEST_SECRET": "ingest-value",
+    "METER_ADMIN_SECRET": "admin-value",
+}
 
 HEAVY = ("stripe", "assemblyai", "httpx", "sqlite_utils", "uvicorn", "starlette", "rich")
 
@@ -67,7 +73,8 @@ def test_check_says_what_a_correct_file_will_do(tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert "ledger (sqlite), from beginning: atomic with checkpoint" in ran.stdout
     assert "export (csv), from beginning: repairs on open" in ran.stdout
-    assert "usage: transcripts → ledger, export (async_completed, stream_terminated)" in ran.stdout
+    flow = "usage: transcripts, live, apps → ledger, export (async_completed, stream_terminated)"
+    assert flow in ran.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +132,9 @@ def test_the_schema_is_json_schema_for_editors(tmp_path: Path) -> None:
 def test_plugins_lists_types_with_guarantees(tmp_path: Path) -> None:
     listed = json.loads(meter("plugins", "--json", cwd=tmp_path).stdout)
     assert {(t["section"], t["type"], t["guarantee"]) for t in listed["types"]} == {
+        ("collector", "ingest", None),
         ("collector", "jsonl", None),
+        ("collector", "streaming", None),
         ("collector", "webhook", None),
         ("sink", "csv", "repairs on open"),
         ("sink", "sqlite", "atomic with checkpoint"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -12,26 +13,37 @@ from pathlib import Path
 import pytest
 import yaml
 
+from acceptance.process import Meter, wait_until
 from meter import errors, hookspecs
 from meter.cli import cli
 from meter.config import load_config
 from meter.plugins import load_plugins
 from meter.sandbox.double import AssemblyAISandbox
 from meter.sandbox.faults import JobPlan
+from meter.sandbox.streaming import StreamingSandbox
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 METER = Path(sys.executable).with_name("meter")
-SECRETS = {"ASSEMBLYAI_API_KEY": "key", "METER_WEBHOOK_SECRET": "secret"}
+SECRETS = {
+    "ASSEMBLYAI_API_KEY": "key",
+    "METER_WEBHOOK_SECRET": "secret",
+    "METER_TOKEN_SECRET": "not-a-real-secret-but-long-enough",
+    "METER_INGEST_SECRET": "secret",
+    "METER_ADMIN_SECRET": "secret",
+}
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+STREAMING = (ROOT / "docs" / "streaming.md").read_text()
 
 
-def marked(name: str) -> str:
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def marked(name: str, text: str = README) -> str:
     (found,) = re.findall(
-        rf"<!-- runs: {name} -->\n```\w+\n(.*?)^```$", README, re.DOTALL | re.MULTILINE
+        rf"<!-- runs: {name} -->\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE
     )
     return str(found)
 
@@ -57,7 +69,10 @@ def test_readme_has_two_commands_and_ci_runs_them() -> None:
     assert "readme_command 2" in ci
 
 
-@pytest.mark.parametrize("text", [*blocks("yaml"), (ROOT / "pipelines.yaml").read_text()])
+@pytest.mark.parametrize(
+    "text",
+    [*blocks("yaml"), *blocks("yaml", STREAMING), (ROOT / "pipelines.yaml").read_text()],
+)
 def test_every_pipelines_file_shown_is_correct(text: str, tmp_path: Path) -> None:
     path = tmp_path / "pipelines.yaml"
     path.write_text(text)
@@ -102,6 +117,61 @@ def test_the_sink_shown_and_the_line_shown_work_together(tmp_path: Path) -> None
     assert ran.returncode == 0, ran.stderr
     assert (tmp_path / "out.txt").read_text() == "assemblyai:transcript:t-1 acme 61.5\n"
     assert len(marked("sink").splitlines()) < 40
+
+
+@pytest.mark.parametrize("name", ["relay-client", "tap", "recorder"])
+def test_the_streaming_snippets_record_what_the_double_bills(tmp_path: Path, name: str) -> None:
+    calls = {
+        "relay-client": "transcribe(audio)",
+        "tap": "transcribe(audio, 'acme', project_id='p1')",
+        "recorder": "main(audio)",
+    }
+    with StreamingSandbox() as double:
+        site = Meter(tmp_path / "site").configure(
+            {
+                "journal": "meter.db",
+                "server": {"port": 0},
+                "collectors": {
+                    "live": {
+                        "type": "streaming",
+                        "api_key": "key",
+                        "token_secret": SECRETS["METER_TOKEN_SECRET"],
+                        "upstream": double.url,
+                    },
+                    "apps": {"type": "ingest", "secret": SECRETS["METER_INGEST_SECRET"]},
+                },
+                "sinks": {"ledger": {"type": "sqlite", "path": "usage.db"}},
+                "pipelines": {"usage": {"from": ["live", "apps"], "to": ["ledger"]}},
+            }
+        )
+        site.start()
+        try:
+            token = site.command("token", "--customer", "acme").stdout.strip()
+            ran = run(
+                *(sys.executable, "-W", "ignore::DeprecationWarning", "-c"),
+                f"audio = bytes(32_000)\n{marked(name, STREAMING)}\n{calls[name]}\n",
+                cwd=tmp_path,
+                METER_URL=site.url,
+                METER_TOKEN=token,
+                METER_STREAMING=site.url.replace("http", "ws", 1),
+                ASSEMBLYAI_STREAMING_HOST=double.url,
+                ASSEMBLYAI_STREAMING_URL=f"{double.url}/v3/ws",
+                XDG_STATE_HOME=str(tmp_path / "state"),
+            )
+            assert ran.returncode == 0, ran.stderr
+            wait_until(lambda: json.loads(site.command("sessions", "--json").stdout))
+            wait_until(
+                lambda: (
+                    json.loads(site.command("sessions", "--json").stdout)[0]["state"] == "closed"
+                )
+            )
+            (session,) = json.loads(site.command("sessions", "--json").stdout)
+        finally:
+            site.kill()
+        (truth,) = double.truth()
+    assert session["customer_id"] == "acme"
+    assert session["session_id"] == truth.session_id
+    assert session["seconds"] == str(truth.session_seconds)
 
 
 def test_every_command_is_documented_and_tested() -> None:

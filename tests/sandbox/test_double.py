@@ -154,8 +154,8 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
     program = (
         "from meter.sandbox.faults import Faults\n"
         "from meter.sandbox.serve import serve\n"
-        "serve(host='127.0.0.1', port=0, keys=('k1',), faults=Faults(), latency=0.1, seed=1,\n"
-        "      announce=lambda line: print(line, flush=True))\n"
+        "serve(host='127.0.0.1', port=0, streaming_port=0, keys=('k1',), faults=Faults(),\n"
+        "      latency=0.1, seed=1, announce=lambda line: print(line, flush=True))\n"
         "print('stopped')\n"
     )
     with subprocess.Popen(
@@ -165,7 +165,7 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
         text=True,
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(3)]
+        lines = [process.stdout.readline().strip() for _ in range(5)]
         request = Request(f"{lines[0]}/v2/transcript", headers={"Authorization": "k1"})
         with build_opener(ProxyHandler({})).open(request, timeout=5) as answer:
             assert answer.status == 200
@@ -174,3 +174,5 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
     assert (process.returncode, out, err) == (0, "stopped\n", "")
     assert lines[1] == "import assemblyai as aai"
     assert f'"{lines[0]}", "k1"' in lines[2]
+    assert lines[3] == "from assemblyai.streaming.v3 import StreamingClientOptions"
+    assert lines[4].startswith('StreamingClientOptions(api_host="ws://127.0.0.1:')

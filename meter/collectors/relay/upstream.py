@@ -1,0 +1,222 @@
+"""The provider's end of a relayed session: dialled, shaken hands with, then read as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol, cast
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidHandshake
+from websockets.http11 import Response
+from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
+
+__all__ = ["Reader", "Refusal", "Unreachable", "Upstream", "dial", "keep_alive"]
+
+_HEAD_END: Final = b"\r\n\r\n"
+_MOST_HEAD: Final = 65_536
+_KEPT_HEADERS: Final = ("content-type", "retry-after", "www-authenticate")
+UNACKNOWLEDGED_SECONDS: Final = 30
+"""How long a peer may leave what was sent to it unacknowledged before it counts as gone."""
+
+
+class Reader(Protocol):
+    """Who reads what the provider sends."""
+
+    def upstream_said(self, data: bytes) -> None:
+        """Take bytes as they came."""
+
+    def upstream_lost(self) -> None:
+        """Hear that the connection is gone."""
+
+    def upstream_full(self) -> None:
+        """Hear that the provider does not keep up."""
+
+    def upstream_drained(self) -> None:
+        """Hear that it does again."""
+
+
+class Unreachable(Exception):
+    """The provider could not be reached; the text says why."""
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """The provider answered the handshake with another status than 101."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to the provider."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, protocol: ClientProtocol) -> None:
+        """Be about to shake hands, as the protocol says."""
+        self._protocol = protocol
+        self._received = bytearray()
+        self._reader: Reader | None = None
+        self._lost = False
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._take: Callable[[bytes], None] = self._shaking_hands
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the provider chose of the subprotocols that the client offered."""
+        return self._protocol.subprotocol
+
+    def attach(self, reader: Reader) -> None:
+        """Have the rest read, what has arrived already first."""
+        self._reader = reader
+        self._take = reader.upstream_said
+        rest, self._received = bytes(self._received), bytearray()
+        if rest:
+            reader.upstream_said(rest)
+        if self._lost:
+            reader.upstream_lost()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Ask for the WebSocket."""
+        self.transport = cast("asyncio.Transport", transport)
+        keep_alive(self.transport)
+        self.transport.write(b"".join(self._protocol.data_to_send()))
+
+    def data_received(self, data: bytes) -> None:
+        """Pass it on: to the handshake, then to the reader."""
+        self._take(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._lost = True
+        if not self.answered.done():
+            self.answered.set_exception(
+                Unreachable(f"the connection broke during the handshake: {exc or 'closed'}")
+            )
+        if self._reader is not None:
+            self._reader.upstream_lost()
+
+    def eof_received(self) -> bool | None:
+        """End a refusal whose length was not said; close, as the transport does by itself."""
+        if not self.answered.done():
+            self._protocol.receive_eof()
+            self._judge()
+        return None
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        if self._reader is not None:
+            self._reader.upstream_full()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        if self._reader is not None:
+            self._reader.upstream_drained()
+
+    def _shaking_hands(self, data: bytes) -> None:
+        self._received += data
+        if self.answered.done():
+            return
+        end = self._received.find(_HEAD_END)
+        if end < 0:
+            if len(self._received) > _MOST_HEAD:
+                self.answered.set_exception(Unreachable("its answer has no end"))
+            return
+        if self._received.split(b" ", 2)[1:2] == [b"101"]:
+            # Only the head is the protocol's: the frames behind it are the relay's.
+            end += len(_HEAD_END)
+            self._protocol.receive_data(bytes(self._received[:end]))
+            del self._received[:end]
+        else:
+            self._protocol.receive_data(bytes(self._received))
+            self._received.clear()
+        self._judge()
+
+    def _judge(self) -> None:
+        response = next(
+            (e for e in self._protocol.events_received() if isinstance(e, Response)), None
+        )
+        problem = self._protocol.handshake_exc
+        if response is not None and response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+            kept = [(k, v) for k, v in response.headers.raw_items() if k.lower() in _KEPT_HEADERS]
+            self.answered.set_exception(
+                Refusal(response.status_code, kept, bytes(response.body or b""))
+            )
+        elif isinstance(problem, InvalidHandshake):
+            self.answered.set_exception(Unreachable(f"its answer is no WebSocket's: {problem}"))
+        elif response is not None:
+            self.answered.set_result(None)
+
+
+async def dial(
+    url: str,
+    headers: Sequence[tuple[str, str]],
+    subprotocols: Sequence[str],
+    *,
+    tls: ssl.SSLContext | None,
+    seconds: float,
+) -> Upstream:
+    """Connect and shake hands.
+
+    Args:
+        url: `ws://` or `wss://`, with path and query.
+        headers: sent with the handshake.
+        subprotocols: offered to the provider.
+        tls: for `wss://`.
+        seconds: the longest that all of it may take.
+
+    Raises:
+        Refusal: the provider answered with another status.
+        Unreachable: there was no usable answer.
+    """
+    uri = parse_uri(url)
+    protocol = ClientProtocol(
+        uri, subprotocols=[Subprotocol(name) for name in subprotocols] or None, max_size=None
+    )
+    request = protocol.connect()
+    for name, value in headers:
+        request.headers[name] = value
+    protocol.send_request(request)
+    loop = asyncio.get_running_loop()
+    made: Upstream | None = None
+    try:
+        async with asyncio.timeout(seconds):
+            _, made = await loop.create_connection(
+                lambda: Upstream(protocol), uri.host, uri.port, ssl=tls if uri.secure else None
+            )
+            await made.answered
+    except BaseException as error:
+        if made is not None:
+            made.transport.abort()
+            if made.answered.done() and not made.answered.cancelled():
+                made.answered.exception()  # because it was never awaited, and is known now
+        if isinstance(error, TimeoutError):
+            raise Unreachable(f"no answer within {seconds:g} s") from None
+        if isinstance(error, OSError):
+            raise Unreachable(error.strerror or str(error)) from None
+        raise
+    return made
+
+
+def keep_alive(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice a peer that is gone without a word, within about a minute."""
+    connection: socket.socket | None = transport.get_extra_info("socket")
+    if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    wanted = (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 30),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", 10),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", UNACKNOWLEDGED_SECONDS * 1000),
+    )
+    for level, name, value in wanted:
+        if hasattr(socket, name):  # because systems differ in what they offer
+            connection.setsockopt(level, getattr(socket, name), value)
