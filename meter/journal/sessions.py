@@ -117,8 +117,13 @@ class Sessions(ABC):
         """Record that no Termination will come; None, and nothing, when it is not open any more."""
 
     @abstractmethod
-    def set_aside(self, provider_id: str, item: Quarantined) -> Ticket[None]:
-        """Quarantine what ended a session; one that is open waits there from now on."""
+    def set_aside(
+        self, provider_id: str, item: Quarantined, *, customer_id: str | None = None
+    ) -> Ticket[None]:
+        """Quarantine what ended a session; one that is open waits there from now on.
+
+        With a customer, only if it is that customer's.
+        """
 
     @abstractmethod
     def openings(self, collector: str) -> Sequence[tuple[int, Opening]]:

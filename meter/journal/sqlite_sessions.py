@@ -78,8 +78,8 @@ class SqliteSessions(Sessions):
 
         def record(connection: sqlite3.Connection) -> Recorded | None:
             still_open = connection.execute(
-                "SELECT 1 FROM sessions WHERE event_id = ? AND state = 'open'",
-                (_key(event.provider_id),),
+                "SELECT 1 FROM sessions WHERE event_id = ? AND state = 'open' AND customer_id = ?",
+                (_key(event.provider_id), event.customer_id),
             ).fetchone()
             if not still_open:
                 return None
@@ -94,16 +94,18 @@ class SqliteSessions(Sessions):
 
         return self._call(record)
 
-    def set_aside(self, provider_id: str, item: Quarantined) -> Ticket[None]:
-        """Quarantine what ended a session; one that is open waits there from now on."""
+    def set_aside(
+        self, provider_id: str, item: Quarantined, *, customer_id: str | None = None
+    ) -> Ticket[None]:
+        """Quarantine what ended a session; see `Sessions.set_aside`."""
         now = self._clock.now()
 
         def put(connection: sqlite3.Connection) -> None:
             sqlite_events.put_quarantined(connection, [item], now)
             connection.execute(
                 "UPDATE sessions SET state = 'quarantined', ended_at = ?"
-                " WHERE event_id = ? AND state = 'open'",
-                (to_micros(now), _key(provider_id)),
+                " WHERE event_id = ? AND state = 'open' AND customer_id = coalesce(?, customer_id)",
+                (to_micros(now), _key(provider_id), customer_id),
             )
 
         return self._call(put)

@@ -197,7 +197,7 @@ class StreamSession:
     async def _obey(self, text: str) -> None:
         try:
             message = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             self.books.read("")
             self.fail(BAD_MESSAGE, f"Invalid JSON: {error}")
             return

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from meter.collectors.relay.codes import UNWRITABLE
 from meter.errors import JournalUnavailable
 from meter.journal import NewSession, Opening, Quarantined, Recorded
 from meter.streaming import Begin, Heartbeat, Termination, Unusable, expiry_of
@@ -20,6 +21,7 @@ from meter.streaming import Begin, Heartbeat, Termination, Unusable, expiry_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from meter.collectors.relay.codes import HttpRefusal
     from meter.collectors.relay.relay import Relay
     from meter.collectors.relay.tokens import Grant
 
@@ -42,8 +44,10 @@ class Books:
         self._relay = relay
         self._grant = grant
         self._opening: int | None = None
+        self._number: int | None = None  # the opening's, also once it is settled
         self._session: NewSession | None = None
         self._lower = Decimal(0)
+        self._foreign = False  # its id is another customer's session
         self._ended = False  # by a Termination, usable or not
         self._unwritten_lower = False
         self._last: asyncio.Task[None] | None = None
@@ -56,7 +60,7 @@ class Books:
             "customer_id": self._grant.customer_id,
         }
 
-    async def ask(self) -> tuple[int, bytes, tuple[tuple[str, str], ...]] | None:
+    async def ask(self) -> HttpRefusal | None:
         """Note that a session is about to be opened; answer a refusal when it must not be."""
         relay, grant = self._relay, self._grant
         opening = Opening(
@@ -68,10 +72,10 @@ class Books:
             grant.until,
         )
         try:
-            self._opening = await relay.journal.sessions.add_opening(opening)
+            self._opening = self._number = await relay.journal.sessions.add_opening(opening)
         except JournalUnavailable as error:
             relay.log.error("session.unsaved", extra={"error": str(error)})  # noqa: TRY400  because the text is enough
-            return 503, b'{"error":"busy; please retry"}', (("retry-after", "10"),)
+            return UNWRITABLE
         return None
 
     @property
@@ -85,9 +89,8 @@ class Books:
         """Open the session in the journal."""
         relay, now = self._relay, self._relay.clock.now()
         if self._session is not None and self._session.provider_id != said.session_id:
-            await self._quarantine(
-                f"another-begin:{said.session_id}", "a second Begin with another id", said
-            )
+            reason = "a second Begin with another id"
+            await self._quarantine("begin", reason, said, provider_id=said.session_id)
             return
         session = NewSession(
             provider_id=said.session_id,
@@ -104,6 +107,7 @@ class Books:
         answer = await self._surely(lambda: relay.journal.sessions.open(session))
         self._opening = None
         if answer is Recorded.CONFLICT:
+            self._foreign = True
             relay.log.error("session.conflict", extra=self.names())
 
     def lengthen(self, said: Heartbeat) -> None:
@@ -114,7 +118,7 @@ class Books:
 
     def unwritten_lower(self) -> tuple[str, Decimal] | None:
         """Return the session's id and its lower bound, if the journal does not know it yet."""
-        if not self._unwritten_lower or self._session is None or self._ended:
+        if not self._unwritten_lower or self._session is None or self._ended or self._foreign:
             return None
         self._unwritten_lower = False
         return self._session.provider_id, self._lower
@@ -188,24 +192,39 @@ class Books:
                 complained = True
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _quarantine(self, key: str, reason: str, said: Any, *, ends: bool = False) -> None:
+    async def _quarantine(
+        self,
+        key: str,
+        reason: str,
+        said: Any,
+        *,
+        ends: bool = False,
+        provider_id: str | None = None,
+    ) -> None:
         relay, session, opening = self._relay, self._session, self._opening
+        if provider_id is None and session is not None:
+            provider_id = session.provider_id
+        grant = self._grant
         item = Quarantined(
             collector=relay.name,
-            key=f"{key}:{session.provider_id if session else opening}",
+            key=f"{key}:{provider_id or self._number}",
             reason=reason,
             payload=_encode(
                 {
                     "said": said,
-                    "session_id": session.provider_id if session else None,
-                    "customer_id": self._grant.customer_id,
-                    "dimensions": self._grant.dimensions,
+                    "session_id": provider_id,
+                    "customer_id": grant.customer_id,
+                    "dimensions": grant.dimensions,
                 }
             ).decode(),
-            provider_id=session.provider_id if session else None,
+            provider_id=provider_id,
         )
         if session is not None and ends:
-            await self._surely(lambda: relay.journal.sessions.set_aside(session.provider_id, item))
+            await self._surely(
+                lambda: relay.journal.sessions.set_aside(
+                    session.provider_id, item, customer_id=grant.customer_id
+                )
+            )
         elif session is None and opening is not None:
             await self._surely(lambda: relay.journal.sessions.set_opening_aside(opening, item))
             self._opening = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections import Counter
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from meter.collectors.relay.books import UNSEEN, opening_aside
+from meter.collectors.relay.codes import RESTARTING, TOO_MANY, UNAUTHORIZED, farewell
 from meter.collectors.relay.frames import CLOSE
-from meter.collectors.relay.session import UNAUTHORIZED, RelayedSession, farewell
+from meter.collectors.relay.session import RelayedSession
 from meter.collectors.relay.tokens import TokenRefused, read_token
 from meter.collectors.relay.upstream import dial
 from meter.errors import JournalUnavailable
@@ -35,8 +37,6 @@ __all__ = ["Relay"]
 
 T = TypeVar("T")
 
-TOO_MANY: Final = 3009
-RESTARTING: Final = 1012
 TICK_SECONDS: Final = 0.5
 LENGTHEN_SECONDS: Final = 5.0
 """How often the lower bounds of open sessions are written."""
@@ -45,6 +45,7 @@ DRAIN_SECONDS: Final = 5.0
 """How long open sessions have for their Termination when meter stops."""
 BOOKS_SECONDS: Final = 2.0
 LINGER_SECONDS: Final = 2.0
+READY_SECONDS: Final = 5.0
 _PASSED_HEADERS: Final = ("user-agent", "assemblyai-version")
 
 
@@ -52,7 +53,7 @@ class Relay:
     """All sessions of one collector."""
 
     def __init__(self, options: StreamingOptions, context: CollectorContext) -> None:
-        """Stand ready; `run` is needed for the limits and the clean end."""
+        """Wait for `run`: it settles what an earlier process left, before anything is opened."""
         self.options = options
         self.name: str = context.name
         self.journal: Journal = context.journal
@@ -61,6 +62,8 @@ class Relay:
         self.log: logging.LoggerAdapter[logging.Logger] = context.log
         self.patience = options.termination_timeout.total_seconds()
         self.draining = False
+        self._ready = asyncio.Event()
+        self._turned_away: set[_TurnedAway] = set()
         self._sessions: dict[RelayedSession, None] = {}
         self._of_customer: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -113,13 +116,21 @@ class Relay:
         upgrade.accept()
         reason = f"Unauthorized Connection: {why}"
         upgrade.transport.write(farewell(code, reason, explained=True))
-        turned = _TurnedAway(upgrade.transport)
+        turned = _TurnedAway(upgrade.transport, self._turned_away)
         upgrade.transport.set_protocol(turned)
         return turned
 
+    async def is_ready(self) -> bool:
+        """Wait a moment until what an earlier process left is settled; tell whether it is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READY_SECONDS):
+                await self._ready.wait()
+        return self._ready.is_set()
+
     def longest(self, grant: Grant) -> timedelta:
         """Return how long a session may last."""
-        return min(grant.max_session or LONGEST_SESSION, self.options.max_session)
+        capped = LONGEST_SESSION if grant.max_session is None else grant.max_session
+        return min(capped, self.options.max_session)
 
     async def dial(self, upgrade: Upgrade) -> Upstream:
         """Connect to the provider with its key, and nothing of the customer.
@@ -188,6 +199,9 @@ class Relay:
 
     async def run(self) -> None:
         """Keep limits and lower bounds, until cancelled; then end every session cleanly."""
+        self.draining = False
+        self.patience = self.options.termination_timeout.total_seconds()
+        self._ready.set()
         lengthened_at = self.now()
         try:
             while True:
@@ -212,7 +226,8 @@ class Relay:
     async def _drain(self) -> None:
         """Terminate what is open, wait for the Terminations within a bound, and record."""
         self.draining = True
-        self.patience = min(self.patience, DRAIN_SECONDS)
+        self._ready.clear()
+        self.patience = min(self.options.termination_timeout.total_seconds(), DRAIN_SECONDS)
         deadline = self.now() + DRAIN_SECONDS
         for session in list(self._sessions):
             session.end(RESTARTING, "meter is restarting; please connect again")
@@ -224,6 +239,10 @@ class Relay:
             session.abort()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=BOOKS_SECONDS)
+        for session in list(self._sessions):
+            session.client.transport.close()
+        for turned in list(self._turned_away):
+            turned.transport.close()
         for task in list(self._tasks):
             task.cancel()
         if self._tasks:
@@ -233,17 +252,20 @@ class Relay:
 class _TurnedAway(asyncio.Protocol):
     """Reads and forgets until the client has read why, so that no reset swallows the reason."""
 
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
+    def __init__(self, transport: asyncio.Transport, lingering: set[_TurnedAway]) -> None:
+        self.transport = transport
+        self._lingering = lingering
         self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, transport.close)
+        lingering.add(self)
 
     def data_received(self, data: bytes) -> None:
         if data and data[0] & 0x0F == CLOSE:
-            self._transport.close()
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._timer.cancel()
+        self._lingering.discard(self)
 
 
 def _query_up(query: bytes) -> str:
@@ -254,4 +276,4 @@ def _query_up(query: bytes) -> str:
         for part in query.split(b"&")
         if part and unquote_to_bytes(part.partition(b"=")[0]) not in ours
     ]
-    return b"&".join([*kept, b"session_heartbeat=true"]).decode("ascii")
+    return b"&".join([*kept, b"session_heartbeat=true"]).decode("ascii").replace("#", "%23")

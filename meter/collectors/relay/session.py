@@ -16,6 +16,15 @@ import msgspec
 
 from meter.collectors.relay.books import Books
 from meter.collectors.relay.client import Client
+from meter.collectors.relay.codes import (
+    BAD_CHUNK,
+    BAD_MESSAGE,
+    EXPIRED,
+    SERVER_FAULT,
+    STARTING,
+    UNAUTHORIZED,
+    farewell,
+)
 from meter.collectors.relay.frames import (
     BINARY,
     CLOSE,
@@ -25,7 +34,6 @@ from meter.collectors.relay.frames import (
     TEXT,
     BadFrame,
     client_frame,
-    close_payload,
     server_frame,
 )
 from meter.collectors.relay.reading import MessageReader
@@ -39,13 +47,8 @@ if TYPE_CHECKING:
     from meter.collectors.relay.upstream import Upstream
     from meter.http import Upgrade
 
-__all__ = ["RelayedSession", "farewell"]
+__all__ = ["RelayedSession"]
 
-UNAUTHORIZED: Final = 1008
-SERVER_FAULT: Final = 3005
-BAD_MESSAGE: Final = 3006
-BAD_CHUNK: Final = 3007
-EXPIRED: Final = 3008
 HELD_SECONDS: Final = 5.0
 """The longest that a message waits for the journal; it is recorded later, then, all the same."""
 LINGER_SECONDS: Final = 3.0
@@ -54,6 +57,10 @@ STALLED_SECONDS: Final = 30.0
 """How long an application may leave what it is sent unread before it counts as gone."""
 
 _TERMINATE: Final = client_frame(TEXT, b'{"type":"Terminate"}')
+_GO_ON_BEATING: Final = client_frame(
+    TEXT, b'{"type":"UpdateConfiguration","session_heartbeat":true}'
+)
+"""Follows an application's wish for no Heartbeats: it sees none, and the bounds need them."""
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -105,18 +112,15 @@ class RelayedSession:
     async def open(self) -> None:
         """Note the opening, dial, answer the application, and pass frames from then on."""
         relay, upgrade = self._relay, self._upgrade
-        refusal = await self.books.ask()
+        refusal = await self.books.ask() if await relay.is_ready() else STARTING
         if refusal is not None:
             self._refuse(*refusal)
             return
-        if self.books.spent:
+        if self.books.spent or self._client_gone:
+            await self.books.conclude(refused=True)
             relay.forget(self)
             if not self._client_gone:
                 relay.turn_away(upgrade, UNAUTHORIZED, "the token was used before")
-            return
-        if self._client_gone:
-            await self.books.conclude(refused=True)
-            relay.forget(self)
             return
         try:
             upstream = await relay.dial(upgrade)
@@ -150,16 +154,19 @@ class RelayedSession:
 
     # -- what the application does -------------------------------------------------------------
 
-    def client_says(self, text: bytes) -> None:
+    def client_says(self, text: bytes) -> bytes:
         """Note what matters for the books; the message itself passes."""
         try:
             said = _decode_said(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return  # the provider will say what is wrong with it
+            return b""  # the provider will say what is wrong with it
         if said.type == "Terminate":
             self._terminate_sent = True
         elif said.type == "UpdateConfiguration" and said.session_heartbeat is not None:
             self._heartbeats = said.session_heartbeat
+            if not said.session_heartbeat:
+                return _GO_ON_BEATING
+        return b""
 
     def client_closes(self, frame: bytes, payload: bytes) -> None:
         """Answer a close, and end the session; after the provider's own close it is the echo."""
@@ -233,8 +240,6 @@ class RelayedSession:
         self.client.forward = None
         if not self._terminate_sent:
             self._terminate_sent = True
-            if self.client.in_message:  # finish the application's, or ours would fall into it
-                self._upstream.transport.write(client_frame(CONTINUATION, b""))
             self._upstream.transport.write(_TERMINATE)
         if self._give_up_at is None:
             self._give_up_at = self._relay.now() + self._relay.patience
@@ -269,7 +274,9 @@ class RelayedSession:
             if self._expires_at is not None and now >= self._expires_at:
                 self.end(EXPIRED, "Session Expired: Maximum session duration exceeded")
             elif idle is not None and now - self._active_at >= idle.total_seconds():
-                self.end(EXPIRED, f"Session Expired: nothing was sent for {idle.seconds} s")
+                self.end(
+                    EXPIRED, f"Session Expired: nothing was sent for {idle.total_seconds():g} s"
+                )
 
     # -- what the provider says ------------------------------------------------------------------
 
@@ -390,10 +397,3 @@ class RelayedSession:
         lost = (SERVER_FAULT, "Session Cancelled: the connection to AssemblyAI was lost")
         code, reason = self._ending or lost
         self.client.send(farewell(code, reason, explained=not self.books.terminated))
-
-
-def farewell(code: int, reason: str, *, explained: bool) -> bytes:
-    """Return what ends a session as the provider ends it: an Error message, and a close frame."""
-    error = {"type": "Error", "error_code": code, "error": reason}
-    explanation = server_frame(TEXT, msgspec.json.encode(error)) if explained else b""
-    return explanation + server_frame(CLOSE, close_payload(code, reason))

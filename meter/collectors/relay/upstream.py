@@ -65,6 +65,7 @@ class Upstream(asyncio.Protocol):
         self._received = bytearray()
         self._reader: Reader | None = None
         self._lost = False
+        self._refused = False  # the answer is no 101, and may have a body
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take: Callable[[bytes], None] = self._shaking_hands
 
@@ -121,6 +122,10 @@ class Upstream(asyncio.Protocol):
             self._reader.upstream_drained()
 
     def _shaking_hands(self, data: bytes) -> None:
+        if self._refused:
+            self._protocol.receive_data(data)
+            self._judge()
+            return
         self._received += data
         if self.answered.done():
             return
@@ -135,11 +140,14 @@ class Upstream(asyncio.Protocol):
             self._protocol.receive_data(bytes(self._received[:end]))
             del self._received[:end]
         else:
+            self._refused = True
             self._protocol.receive_data(bytes(self._received))
             self._received.clear()
         self._judge()
 
     def _judge(self) -> None:
+        if self.answered.done():
+            return
         response = next(
             (e for e in self._protocol.events_received() if isinstance(e, Response)), None
         )
