@@ -157,10 +157,9 @@ class Run:
                 _log.info("run.stopping")
                 app.draining = True
                 server.should_exit = True
-                (served,) = await asyncio.gather(serving, return_exceptions=True)
                 for task in collecting:
                     task.cancel()
-                await asyncio.gather(*collecting, return_exceptions=True)
+                served, *_ = await asyncio.gather(serving, *collecting, return_exceptions=True)
                 await self._stop_delivery()
                 _log.info("run.stopped")
         if isinstance(served, BaseException):

@@ -24,19 +24,19 @@ def termination(seconds: Any, audio: Any = 1) -> dict[str, Any]:
     }
 
 
-def tell(upstream: Wire, *messages: Any) -> None:
+def tell(upstream: Wire, *messages: Any, code: int = 1000) -> None:
     """Say messages, all in one segment, then close as the provider does."""
     texts = [m if isinstance(m, bytes) else json.dumps(m).encode() for m in messages]
-    close = frame(0x8, b"\x03\xe8", mask=None)
+    close = frame(0x8, code.to_bytes(2, "big"), mask=None)
     upstream.raw(b"".join(frame(TEXT, text, mask=None) for text in texts) + close)
 
 
-def assert_passed(client: Wire, upstream: Wire, *messages: Any) -> None:
+def assert_passed(client: Wire, upstream: Wire, *messages: Any, code: int = 1000) -> None:
     """Every message reached the application as it was, and then the close."""
     expected = [m if isinstance(m, bytes) else json.dumps(m).encode() for m in messages]
     assert [f.payload for f in client.frames()] == expected
-    assert client.code == 1000
-    client.close(1000)
+    assert client.code == code
+    client.close(code)
     list(upstream.frames())
     upstream.vanish()
 
@@ -97,18 +97,29 @@ def test_every_termination_of_a_begin_without_an_id_is_kept(
     assert billed == {"customer 1", "customer 2", "customer 3"}
 
 
-def test_a_provider_that_says_nothing_at_all_and_closes_opened_nothing(
+def test_a_provider_that_refuses_before_begin_opened_nothing(
     relayed: Relayed, provider: Provider
 ) -> None:
     client = relayed.dial(single_use=True)
     upstream = provider.accept()
     error = {"type": "Error", "error_code": 1008, "error": "Unauthorized Connection"}
-    tell(upstream, error)
-    assert_passed(client, upstream, error)
+    tell(upstream, error, code=1008)
+    assert_passed(client, upstream, error, code=1008)
     settled(relayed)
     assert relayed.sessions() == {}
     assert relayed.events() == []
     assert relayed.quarantined() == []
+
+
+def test_a_provider_that_just_closes_before_begin_may_have_opened_something(
+    relayed: Relayed, provider: Provider
+) -> None:
+    client = relayed.dial()
+    upstream = provider.accept()
+    tell(upstream)
+    assert_passed(client, upstream)
+    settled(relayed)
+    assert relayed.quarantined() == ["opening:1"]
 
 
 def test_a_provider_that_is_gone_before_begin_may_have_opened_something(

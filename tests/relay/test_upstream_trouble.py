@@ -100,18 +100,10 @@ def test_a_refusal_that_comes_in_pieces_keeps_its_status(
         b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
         b"HTTP/1.1 banana\r\n\r\n",
         b"HTTP/1.1 999999 x\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-        (
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: d3Jvbmc=\r\n\r\n"
-        ),
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
         b"HTTP/1.1 401 Unauthorized\r\nContent-Length: many\r\n\r\n",
-        b"HTTP/1.1 101 " + b"x" * 70_000,
-        b"HTTP/1.1 101 x\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
-        b"",
     ],
-    ids=range(11),
+    ids=range(6),
 )
 def test_a_provider_that_answers_garbage_is_502(
     relayed: Relayed, provider: Provider, answer: bytes
@@ -124,6 +116,33 @@ def test_a_provider_that_answers_garbage_is_502(
     refused = relayed.dial(single_use=True)
     assert refused.status == 502
     assert_nothing_is_left(relayed)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: d3Jvbmc=\r\n\r\n"
+        ),
+        b"HTTP/1.1 101 " + b"x" * 70_000,
+        b"HTTP/1.1 101 x\r\n" + b"a: b\r\n" * 5000 + b"\r\n",
+        b"HTTP/1.",
+        b"",
+    ],
+    ids=range(6),
+)
+def test_a_handshake_that_may_have_begun_a_session_is_502_and_counted(
+    relayed: Relayed, provider: Provider, answer: bytes
+) -> None:
+    def refuse(wire: Wire) -> None:
+        wire.raw(answer)
+        wire.socket.close()
+
+    provider.answer_next(refuse)
+    assert relayed.dial(single_use=True).status == 502
+    eventually(lambda: len(relayed.quarantined()) == 1)
 
 
 def test_a_subprotocol_that_was_not_offered_is_502(relayed: Relayed, provider: Provider) -> None:

@@ -43,6 +43,7 @@ class Books:
         """Start with nothing but whose session it will be."""
         self._relay = relay
         self._grant = grant
+        self._asked_at = relay.clock.now()
         self._opening: int | None = None
         self._number: int | None = None  # the opening's, also once it is settled
         self._session: NewSession | None = None
@@ -63,11 +64,12 @@ class Books:
     async def ask(self) -> HttpRefusal | None:
         """Note that a session is about to be opened; answer a refusal when it must not be."""
         relay, grant = self._relay, self._grant
+        self._asked_at = relay.clock.now()
         opening = Opening(
             relay.name,
             grant.customer_id,
             grant.dimensions,
-            relay.clock.now(),
+            self._asked_at,
             grant.token_id if grant.single_use else None,
             grant.until,
         )
@@ -87,7 +89,7 @@ class Books:
 
     async def begin(self, said: Begin) -> None:
         """Open the session in the journal."""
-        relay, now = self._relay, self._relay.clock.now()
+        relay = self._relay
         if self._session is not None and self._session.provider_id != said.session_id:
             reason = "a second Begin with another id"
             await self._quarantine("begin", reason, said, provider_id=said.session_id)
@@ -96,8 +98,9 @@ class Books:
             provider_id=said.session_id,
             collector=relay.name,
             customer_id=self._grant.customer_id,
-            started_at=now,
-            expires_at=expiry_of(said, now),
+            # What is billed runs from the open socket, which a late Begin would hide.
+            started_at=self._asked_at,
+            expires_at=expiry_of(said, self._asked_at),
             dimensions=self._grant.dimensions,
             model=said.model,
             opening=self._opening,

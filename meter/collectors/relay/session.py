@@ -12,8 +12,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from meter.collectors.relay.books import Books
 from meter.collectors.relay.client import Client
 from meter.collectors.relay.codes import (
@@ -25,6 +23,7 @@ from meter.collectors.relay.codes import (
     UNAUTHORIZED,
     farewell,
 )
+from meter.collectors.relay.control import GO_ON_BEATING, TERMINATE, read_control
 from meter.collectors.relay.frames import (
     BINARY,
     CLOSE,
@@ -56,21 +55,8 @@ LINGER_SECONDS: Final = 3.0
 STALLED_SECONDS: Final = 30.0
 """How long an application may leave what it is sent unread before it counts as gone."""
 
-_TERMINATE: Final = client_frame(TEXT, b'{"type":"Terminate"}')
-_GO_ON_BEATING: Final = client_frame(
-    TEXT, b'{"type":"UpdateConfiguration","session_heartbeat":true}'
-)
-"""Follows an application's wish for no Heartbeats: it sees none, and the bounds need them."""
-
-
-class _Said(msgspec.Struct, frozen=True):
-    """What the relay reads of an application's control messages."""
-
-    type: str = ""
-    session_heartbeat: bool | None = None
-
-
-_decode_said: Final = msgspec.json.Decoder(_Said).decode
+_NO_REFUSAL: Final = (b"", (1000).to_bytes(2, "big"), (1001).to_bytes(2, "big"))
+"""What a close frame says when a session just ends."""
 
 
 class RelayedSession:
@@ -94,6 +80,7 @@ class RelayedSession:
         self._upstream: Upstream | None = None
         self._upstream_ended = False
         self._upstream_closed = False  # it sent a close frame
+        self._refused = False  # with a code that says so
         self._client_gone = False
         self._closed = False  # the books
         self._told = False  # the application was sent a close frame
@@ -132,7 +119,7 @@ class RelayedSession:
         except Unreachable as error:
             relay.log.error("session.unreachable", extra={"error": str(error)})  # noqa: TRY400  because the text is enough
             self._refuse(502, b'{"error":"AssemblyAI could not be reached; please retry"}')
-            await self.books.conclude(refused=True)
+            await self.books.conclude(refused=not error.asked)
             return
         self._upstream = upstream
         self._active_at = relay.now()
@@ -156,16 +143,14 @@ class RelayedSession:
 
     def client_says(self, text: bytes) -> bytes:
         """Note what matters for the books; the message itself passes."""
-        try:
-            said = _decode_said(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return b""  # the provider will say what is wrong with it
+        said = read_control(text)
         if said.type == "Terminate":
             self._terminate_sent = True
+            self._give_up_at = self._relay.now() + self._relay.patience
         elif said.type == "UpdateConfiguration" and said.session_heartbeat is not None:
             self._heartbeats = said.session_heartbeat
             if not said.session_heartbeat:
-                return _GO_ON_BEATING
+                return GO_ON_BEATING
         return b""
 
     def client_closes(self, frame: bytes, payload: bytes) -> None:
@@ -199,7 +184,7 @@ class RelayedSession:
 
     def client_full(self) -> None:
         """Make the provider wait for the application; not when its last word is awaited."""
-        if self._give_up_at is not None:
+        if self._ending is not None:
             self.client.transport.abort()
         elif not self._client_gone:
             self._stalled_at = self._relay.now()
@@ -240,7 +225,7 @@ class RelayedSession:
         self.client.forward = None
         if not self._terminate_sent:
             self._terminate_sent = True
-            self._upstream.transport.write(_TERMINATE)
+            self._upstream.transport.write(TERMINATE)
         if self._give_up_at is None:
             self._give_up_at = self._relay.now() + self._relay.patience
         if self._stalled_at is not None:  # it does not read, and the Termination is behind that
@@ -264,19 +249,24 @@ class RelayedSession:
             self._linger_until = now + LINGER_SECONDS
         elif self._give_up_at is not None:
             if now >= self._give_up_at:
-                self._relay.log.warning("session.no_termination", extra=self.books.names())
-                self.abort()
+                self._give_up()
         elif self._stalled_at is not None and now - self._stalled_at >= STALLED_SECONDS:
             self._relay.log.warning("session.stalled", extra=self.books.names())
             self.client.transport.abort()
-        elif self._upstream is not None and self._ending is None:
+        elif self._expires_at is not None:
             idle = self._relay.options.idle_timeout
-            if self._expires_at is not None and now >= self._expires_at:
+            if now >= self._expires_at:
                 self.end(EXPIRED, "Session Expired: Maximum session duration exceeded")
             elif idle is not None and now - self._active_at >= idle.total_seconds():
-                self.end(
-                    EXPIRED, f"Session Expired: nothing was sent for {idle.total_seconds():g} s"
-                )
+                self.end(EXPIRED, f"Session Expired: nothing was sent for {idle}")
+
+    def _give_up(self) -> None:
+        if self._stalled_at is not None:  # the Termination may lie behind what it does not read
+            self._give_up_at = None
+            self.client.transport.abort()
+        else:
+            self._relay.log.warning("session.no_termination", extra=self.books.names())
+            self.abort()
 
     # -- what the provider says ------------------------------------------------------------------
 
@@ -329,6 +319,7 @@ class RelayedSession:
             return False
         if opcode == CLOSE:
             self._upstream_closed = True
+            self._refused = payload[:2] not in _NO_REFUSAL
             self.client.forward = None
             self._give_up_at = None
             self._linger_until = self._relay.now() + LINGER_SECONDS
@@ -380,7 +371,7 @@ class RelayedSession:
         self._relay.start(self._close_books())
 
     async def _close_books(self) -> None:
-        await self.books.conclude(refused=self._upstream_closed)
+        await self.books.conclude(refused=self._refused)
         self._closed = True
         self._retire()
 

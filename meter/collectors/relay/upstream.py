@@ -19,6 +19,7 @@ from websockets.uri import parse_uri
 __all__ = ["Reader", "Refusal", "Unreachable", "Upstream", "dial", "keep_alive"]
 
 _HEAD_END: Final = b"\r\n\r\n"
+_YES: Final = b"HTTP/1.1 101"
 _MOST_HEAD: Final = 65_536
 _KEPT_HEADERS: Final = ("content-type", "retry-after", "www-authenticate")
 UNACKNOWLEDGED_SECONDS: Final = 30
@@ -42,7 +43,15 @@ class Reader(Protocol):
 
 
 class Unreachable(Exception):
-    """The provider could not be reached; the text says why."""
+    """The provider gave no usable answer; the text says why.
+
+    Attributes:
+        asked: whether the request may have reached it: then it may have begun a session.
+    """
+
+    def __init__(self, message: str, *, asked: bool = True) -> None:
+        super().__init__(message)
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Upstream(asyncio.Protocol):
     """One connection to the provider."""
 
     transport: asyncio.Transport
+    _asked = False  # whether the request was sent
 
     def __init__(self, protocol: ClientProtocol) -> None:
         """Be about to shake hands, as the protocol says."""
@@ -68,6 +78,12 @@ class Upstream(asyncio.Protocol):
         self._refused = False  # the answer is no 101, and may have a body
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._take: Callable[[bytes], None] = self._shaking_hands
+
+    @property
+    def may_have_begun(self) -> bool:
+        """Tell whether the provider may have begun a session: asked, it did not say otherwise."""
+        said = bytes(self._received[: len(_YES)])
+        return self._asked and not self._refused and _YES.startswith(said)
 
     @property
     def subprotocol(self) -> str | None:
@@ -87,6 +103,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the WebSocket."""
         self.transport = cast("asyncio.Transport", transport)
+        self._asked = True
         keep_alive(self.transport)
         self.transport.write(b"".join(self._protocol.data_to_send()))
 
@@ -99,7 +116,10 @@ class Upstream(asyncio.Protocol):
         self._lost = True
         if not self.answered.done():
             self.answered.set_exception(
-                Unreachable(f"the connection broke during the handshake: {exc or 'closed'}")
+                Unreachable(
+                    f"the connection broke during the handshake: {exc or 'closed'}",
+                    asked=self.may_have_begun,
+                )
             )
         if self._reader is not None:
             self._reader.upstream_lost()
@@ -132,7 +152,9 @@ class Upstream(asyncio.Protocol):
         end = self._received.find(_HEAD_END)
         if end < 0:
             if len(self._received) > _MOST_HEAD:
-                self.answered.set_exception(Unreachable("its answer has no end"))
+                self.answered.set_exception(
+                    Unreachable("its answer has no end", asked=self.may_have_begun)
+                )
             return
         if self._received.split(b" ", 2)[1:2] == [b"101"]:
             # Only the head is the protocol's: the frames behind it are the relay's.
@@ -158,7 +180,9 @@ class Upstream(asyncio.Protocol):
                 Refusal(response.status_code, kept, bytes(response.body or b""))
             )
         elif isinstance(problem, InvalidHandshake):
-            self.answered.set_exception(Unreachable(f"its answer is no WebSocket's: {problem}"))
+            self.answered.set_exception(
+                Unreachable(f"its answer is no WebSocket's: {problem}", asked=not self._refused)
+            )
         elif response is not None:
             self.answered.set_result(None)
 
@@ -193,24 +217,26 @@ async def dial(
         request.headers[name] = value
     protocol.send_request(request)
     loop = asyncio.get_running_loop()
-    made: Upstream | None = None
+    upstream = Upstream(protocol)
     try:
         async with asyncio.timeout(seconds):
-            _, made = await loop.create_connection(
-                lambda: Upstream(protocol), uri.host, uri.port, ssl=tls if uri.secure else None
+            await loop.create_connection(
+                lambda: upstream, uri.host, uri.port, ssl=tls if uri.secure else None
             )
-            await made.answered
+            await upstream.answered
     except BaseException as error:
-        if made is not None:
-            made.transport.abort()
-            if made.answered.done() and not made.answered.cancelled():
-                made.answered.exception()  # because it was never awaited, and is known now
+        if hasattr(upstream, "transport"):
+            upstream.transport.abort()
+        if upstream.answered.done() and not upstream.answered.cancelled():
+            upstream.answered.exception()  # because it was never awaited, and is known now
         if isinstance(error, TimeoutError):
-            raise Unreachable(f"no answer within {seconds:g} s") from None
+            raise Unreachable(
+                f"no answer within {seconds:g} s", asked=upstream.may_have_begun
+            ) from None
         if isinstance(error, OSError):
-            raise Unreachable(error.strerror or str(error)) from None
+            raise Unreachable(error.strerror or str(error), asked=upstream.may_have_begun) from None
         raise
-    return made
+    return upstream
 
 
 def keep_alive(transport: asyncio.BaseTransport) -> None:
