@@ -9,6 +9,7 @@ import sys
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -126,7 +127,7 @@ def test_sessions_shows_each_in_its_one_state(folder: Path) -> None:
         journal.sessions.open(
             NewSession(name, "live", f"of {name}", at, at + timedelta(hours=3), {"p": "1"}, "u3")
         ).wait()
-    shared = {"collector": "live", "occurred_at": NOON, "recorded_at": NOON}
+    shared: dict[str, Any] = {"collector": "live", "occurred_at": NOON, "recorded_at": NOON}
     journal.append(
         [
             StreamTerminated(
