@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from meter.delivery.backoff import delay
+from meter.backoff import delay
 from meter.delivery.reports import settlement_for
 from meter.journal import Retry, Settlement
 

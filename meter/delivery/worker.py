@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
-from meter.delivery.backoff import Backoff
+from meter.backoff import Backoff
 from meter.delivery.filters import predicate_for
 from meter.delivery.outcomes import Outcomes, describe
 from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError

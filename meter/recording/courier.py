@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from meter.recording.backoff import Backoff
+from meter.backoff import Backoff
 from meter.recording.destinations import Unacceptable, Undelivered
 from meter.recording.log import say
 from meter.recording.private_loop import PrivateLoop
@@ -36,6 +36,8 @@ MOST_BATCH_BYTES: Final = 256 * 1024
 MOST_BEATS: Final = 1_000
 DELIVERY_SECONDS: Final = 30.0
 """An answer that takes longer will not come."""
+MOST_ASKED_SECONDS: Final = 600.0
+"""A `Retry-After` beyond this is not believed."""
 ADOPT_SECONDS: Final = 60.0
 """How often a long-lived process looks for what others left that died beside it."""
 UNREAD_SECONDS: Final = 0.05
@@ -201,8 +203,9 @@ class Courier:
                     await self._deliver_beats(outlet)
                 except Undelivered as error:
                     self._is_in_trouble(str(error))
+                    asked = min(error.retry_after or 0.0, MOST_ASKED_SECONDS)
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._hurry.wait(), backoff.fail(error.retry_after))
+                        await asyncio.wait_for(self._hurry.wait(), backoff.fail(asked))
                 else:
                     backoff.succeed()
                     await self._ready.wait()

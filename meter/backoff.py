@@ -22,7 +22,7 @@ def delay(attempt: int, chance: random.Random, *, most: float = MOST_SECONDS) ->
 
 
 class Backoff:
-    """The waiting of one sink that fails as a whole; success resets it."""
+    """The waiting for one destination that fails as a whole; success resets it."""
 
     def __init__(self, chance: random.Random, *, most: float = 60.0) -> None:
         """Start with no failure; `most` is the longest wait in seconds."""
