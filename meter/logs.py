@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["FieldLogger"]
+__all__ = ["SILENT", "FieldLogger"]
+
+SILENT: Final = logging.Logger("meter.silent", logging.CRITICAL + 1)  # noqa: LOG001  on purpose, see below
+"""Outside the tree of loggers, for libraries that would write keys and tokens at debug."""
 
 
 class FieldLogger(logging.LoggerAdapter[logging.Logger]):

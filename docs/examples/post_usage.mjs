@@ -19,7 +19,8 @@ export class SessionUsage {
   constructor({ url, secret, customerId, dimensions = {}, tries = 12 }) {
     this.#headers = { authorization: `Bearer ${secret}`, "content-type": "application/json" };
     this.#about = { customer_id: customerId, dimensions };
-    this.#url = `${url}/v1/sessions`;
+    if (!url || !secret) throw new Error("url and secret: where meter answers, and its secret");
+    this.#url = `${url.replace(/\/$/, "")}/v1/sessions`;
     this.#tries = tries;
   }
 

@@ -15,7 +15,7 @@ post() {
         curl --silent --show-error --fail-with-body \
             --retry 8 --retry-connrefused --max-time 60 \
             --header @- --header 'Content-Type: application/json' \
-            --data-binary "$2" "$METER_URL/v1/$1"
+            --data-binary "$2" "${METER_URL%/}/v1/$1"
     echo
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from meter.config import Config
     from meter.plugins import Plugins
 
-__all__ = ["as_json", "pipelines_file", "read_config"]
+__all__ = ["UNSET", "as_json", "pipelines_file", "read_config"]
 
 pipelines_file = click.argument(
     "pipelines", default="pipelines.yaml", type=click.Path(path_type=Path, dir_okay=False)
@@ -20,15 +20,28 @@ pipelines_file = click.argument(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def read_config(path: Path, plugins: Plugins) -> Config:
+UNSET: Final = "(not set: "
+"""How what stands in for a variable begins, where nothing is done with it."""
+
+
+def read_config(path: Path, plugins: Plugins, *, looking: bool = False) -> Config:
     """Read a pipelines file, and print what it warns of.
+
+    Args:
+        path: the file.
+        plugins: for its types.
+        looking: the command only looks at the journal, so that secrets may be missing.
 
     Raises:
         ConfigurationError: with every fault.
     """
-    from meter.config import load_config
+    from meter.config import load_config, required_variables
 
-    config = load_config(path, plugins, environ=os.environ)
+    given = {name: value for name, value in os.environ.items() if value}
+    if looking:
+        # As long as any secret must be.
+        given = {n: f"{UNSET}{n})".ljust(40) for n in required_variables(path)} | given
+    config = load_config(path, plugins, environ=given)
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
     return config

@@ -185,9 +185,11 @@ def _customers(
             if recorded >= total and not waiting:
                 return
             time.sleep(POLL_SECONDS)
-    click.echo(
-        "meter: not everything arrived in time; see `meter status` in the folder below", err=True
-    )
+    if not ended.is_set():
+        click.echo(
+            "meter: not everything arrived in time; see `meter status` in the folder below",
+            err=True,
+        )
 
 
 @contextlib.contextmanager

@@ -31,7 +31,11 @@ _SHARE = click.FloatRange(0, 1)
     "--errors", type=_SHARE, default=0.0, show_default=True, help="Share of GETs answered 5xx."
 )
 @click.option("--limited", type=_SHARE, default=0.0, show_default=True, help="Share answered 429.")
-@click.option("--seed", default=1, show_default=True, help="Makes a run repeatable.")
+@click.option(
+    "--seed",
+    type=int,
+    help="Makes ids and faults repeat; mind that a journal knows ids that repeat. Default: random.",
+)
 def sandbox(  # noqa: PLR0913  one parameter an option
     *,
     host: str,
@@ -44,13 +48,15 @@ def sandbox(  # noqa: PLR0913  one parameter an option
     lost: float,
     errors: float,
     limited: float,
-    seed: int,
+    seed: int | None,
 ) -> None:
     """Serve doubles of AssemblyAI's REST and streaming APIs until interrupted.
 
     They submit, list, answer and delete transcripts, deliver webhooks with AssemblyAI's retry
     rules, and stream sessions; nothing is transcribed and nothing leaves this machine.
     """
+    import secrets
+
     from meter.sandbox.faults import Faults
     from meter.sandbox.serve import serve
 
@@ -69,7 +75,7 @@ def sandbox(  # noqa: PLR0913  one parameter an option
             keys=keys,
             faults=faults,
             latency=latency,
-            seed=seed,
+            seed=secrets.randbelow(2**31) if seed is None else seed,
             announce=click.echo,
         )
     except OSError as error:

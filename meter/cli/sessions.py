@@ -54,7 +54,7 @@ def sessions(
     from meter.clock import SystemClock
     from meter.journal import open_journal
 
-    config = read_config(pipelines, plugins)
+    config = read_config(pipelines, plugins, looking=True)
     journal = open_journal(config.journal, SystemClock(), create=False)
     try:
         found = journal.sessions.list(
@@ -83,7 +83,9 @@ def _row(session: Session) -> dict[str, Any]:
     from meter.streaming import upper_bound
 
     closed = session.state == "closed"
-    upper = upper_bound(session.started_at, session.expires_at, session.lower_seconds)
+    upper = session.upper_seconds
+    if upper is None:
+        upper = upper_bound(session.started_at, session.expires_at, session.lower_seconds)
     return {
         "session_id": session.provider_id,
         "customer_id": session.customer_id,

@@ -35,17 +35,24 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     from meter.clock import SystemClock
     from meter.journal import open_journal
 
-    config = read_config(pipelines, plugins)
+    config = read_config(pipelines, plugins, looking=True)
     clock = SystemClock()
     journal = open_journal(config.journal, clock, create=False)
     try:
         totals = journal.totals()
+        strange = sorted(journal.sessions.collectors() - config.collectors.keys())
     finally:
         journal.close()
     if as_json:
         click.echo(json.dumps(_document(totals), indent=2, default=str))
     else:
         _print(totals, clock.now(), config.sinks)
+    for name in strange:
+        click.echo(
+            f"warning: there are sessions of a collector {name!r}, and the file has none of that "
+            "name: no pipeline takes them",
+            err=True,
+        )
     if not all(balance.balances for balance in totals.balances):
         raise SystemExit(1)
 

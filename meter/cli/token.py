@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meter.cli.arguments import pipelines_file, read_config
+from meter.cli.arguments import UNSET, pipelines_file, read_config
 
 if TYPE_CHECKING:
     from meter.config import Config
@@ -73,10 +73,12 @@ def token(  # noqa: PLR0913  because each option is a parameter
     from meter.clock import SystemClock
     from meter.collectors.relay.tokens import Grant, make_token
 
-    config = read_config(pipelines, plugins)
+    config = read_config(pipelines, plugins, looking=True)
     name = _collector(config, collector)
     grant = Grant(customer, _pairs(dimensions), max_session, single_use=single_use)
     secret = config.collectors[name].options.token_secret.get_secret_value()
+    if secret.startswith(UNSET):
+        raise click.UsageError(f"collectors.{name}.token_secret: {secret.strip()}")
     click.echo(make_token(secret, name, grant, issued_at=SystemClock().now(), ttl=ttl))
 
 

@@ -81,12 +81,17 @@ class IngestCollector(Collector):
         del doubles
         return options
 
+    @classmethod
+    def paths(cls, options: IngestOptions) -> Sequence[str]:
+        """Return the two paths."""
+        return (f"{options.path}/sessions", f"{options.path}/events")
+
     def routes(self) -> Sequence[Route]:
         """Mount the two paths."""
-        path = self.options.path
+        sessions, events = self.paths(self.options)
         return (
-            Route("POST", f"{path}/sessions", self._receive_sessions),
-            Route("POST", f"{path}/events", self._receive_events),
+            Route("POST", sessions, self._receive_sessions),
+            Route("POST", events, self._receive_events),
         )
 
     async def run(self, *, once: bool) -> None:

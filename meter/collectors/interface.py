@@ -61,6 +61,12 @@ class Collector(ABC):
         """Return the HTTP routes that the server should mount; none by default."""
         return ()
 
+    @classmethod
+    def paths(cls, options: Any) -> Sequence[str]:
+        """Return the paths that these options claim on the port, so that `check` can compare."""
+        del options
+        return ()
+
     def sockets(self) -> Sequence[SocketRoute]:
         """Return the WebSocket routes that the server should mount; none by default."""
         return ()

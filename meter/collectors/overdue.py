@@ -20,18 +20,20 @@ GRACE: Final = timedelta(minutes=10)
 """How long after `expires_at` a Termination may still be on its way to us."""
 EVERY_SECONDS: Final = 30.0
 _PAGE: Final = 500
+_MOST_NAMED: Final = 20
 
 
 async def abandon_overdue(journal: Journal, intake: Intake, clock: Clock) -> int:
     """Abandon every open session whose limit passed longer ago than the grace; answer how many."""
-    count = 0
+    given_up: list[str] = []
     now = clock.now()
     while page := journal.sessions.overdue(now - GRACE, limit=_PAGE):
         await asyncio.gather(*(intake.abandon(s, s.lower_seconds, now) for s in page))
-        count += len(page)
-    if count:
-        _log.warning("sessions.abandoned", extra={"sessions": count})
-    return count
+        given_up += [session.provider_id for session in page]
+    if given_up:
+        some = given_up[:_MOST_NAMED]
+        _log.warning("sessions.abandoned", extra={"sessions": len(given_up), "ids": some})
+    return len(given_up)
 
 
 async def keep_abandoning(journal: Journal, intake: Intake, clock: Clock) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_ITEMS", "Answer", "Refused", "SessionItem", "items_of", "key_of", "posted_event"]
 
+AHEAD: Final = timedelta(days=1)
+"""How far ahead of ours a sender's clock may be believed to go."""
 MOST_ITEMS: Final = 1000
 """The most facts in one request."""
 
@@ -147,7 +149,10 @@ def posted_event(item: msgspec.Raw, collector: str, now: datetime) -> AnyEvent:
     for name in ("seconds", "audio_seconds", "lower_seconds", "upper_seconds"):
         if name in given and given[name] is not None:
             _check_seconds(name, given[name])
-    return decode_event(_encode({**given, "collector": collector, "recorded_at": now}))
+    event = decode_event(_encode({**given, "collector": collector, "recorded_at": now}))
+    if event.occurred_at > now + AHEAD:
+        raise InvalidEvent("occurred_at: lies in the future; is the sender's clock right?")
+    return event
 
 
 def _check_seconds(name: str, value: object) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from meter.collectors.posted import Answer, SessionItem, key_of
+from meter.collectors.posted import AHEAD, Answer, SessionItem, key_of
 from meter.errors import InvalidEvent
 from meter.events import event_id_for
 from meter.journal import NewSession, Quarantined
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["SessionItems"]
 
 _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _NO_ID: Final = "session_id: expected the id that Begin carried"
 _decode_item: Final = msgspec.json.Decoder(SessionItem).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
@@ -78,8 +77,8 @@ class SessionItems:
         at = item.received_at
         if at is None:
             return self._clock.now()
-        if not _EARLIEST < at < _LATEST:
-            raise InvalidEvent("received_at: expected a time between 1970 and 9999")
+        if not _EARLIEST < at < self._clock.now() + AHEAD:
+            raise InvalidEvent("received_at: expected a time from 1970 to now")
         return at.astimezone(UTC)
 
     async def _begin(

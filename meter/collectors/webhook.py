@@ -123,6 +123,11 @@ class WebhookCollector(Collector):
         changes = {"base_url": doubles["assemblyai"], "public_url": None, "backfill": backfill}
         return options.model_copy(update=changes)
 
+    @classmethod
+    def paths(cls, options: WebhookOptions) -> Sequence[str]:
+        """Return the one path that AssemblyAI posts to."""
+        return (options.path,)
+
     def routes(self) -> Sequence[Route]:
         """Mount the one path that AssemblyAI posts to."""
         return (Route("POST", self.options.path, self._receive),)

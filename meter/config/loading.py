@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from meter.config.faults import ConfigFaults, Fault, did_you_mean
 from meter.config.interpolation import interpolate, required_names
-from meter.config.models import DEFAULT_JOURNAL, Config
+from meter.config.models import DEFAULT_JOURNAL, CollectorConfig, Config
 from meter.config.sections import Reader
 from meter.config.yaml_nodes import parse
 from meter.sinks import Home
@@ -105,6 +105,7 @@ def _config(document: Document, path: Path, plugins: Plugins, home: Home) -> Con
     sinks = reader.sinks(root.get("sinks"), plugins.sinks)
     pipelines = reader.pipelines(root.get("pipelines"), root)
     _distinct_places(document, journal, sinks)
+    _distinct_paths(document, collectors)
     config = Config(path, home.folder, journal, server, collectors, sinks, pipelines)
     return None if document.faults else _with_warnings(document, config)
 
@@ -156,6 +157,19 @@ def _distinct_places(document: Document, journal: str, sinks: Mapping[str, SinkC
             document.fault(
                 ("sinks", name, option), f"is where {owner} writes already; expected another path"
             )
+
+
+def _distinct_paths(document: Document, collectors: Mapping[str, CollectorConfig]) -> None:
+    """Refuse two collectors that claim one path of the port."""
+    taken: dict[str, str] = {}
+    for name, collector in collectors.items():
+        paths = getattr(collector.extension.cls, "paths", None)
+        for path in paths(collector.options) if callable(paths) else ():
+            if (owner := taken.setdefault(path, name)) != name:
+                document.fault(
+                    ("collectors", name, "path"),
+                    f"{path} is where the collector {owner!r} listens; expected another path",
+                )
 
 
 def _with_warnings(document: Document, config: Config) -> Config:

@@ -68,6 +68,7 @@ class Session:
 
     Attributes:
         lower_seconds: it has lasted at least so long, by its latest Heartbeat.
+        upper_seconds: it lasted at most so long; only on an abandoned one.
         seconds: what was billed; only on a closed one.
         ended_at: when its end became known, UTC.
     """
@@ -83,6 +84,7 @@ class Session:
     state: SessionState
     ended_at: datetime | None
     seconds: Decimal | None = None
+    upper_seconds: Decimal | None = None
 
 
 class Sessions(ABC):
@@ -147,6 +149,10 @@ class Sessions(ABC):
         limit: int,
     ) -> Sequence[Session]:
         """Return sessions, the newest first; no states means all."""
+
+    @abstractmethod
+    def collectors(self) -> frozenset[str]:
+        """Return the names of all collectors that ever had a session."""
 
     @abstractmethod
     def overdue(self, before: datetime, *, limit: int) -> Sequence[Session]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from meter.events import decode_event, event_id_for, exact_seconds
+from meter.events import StreamAbandoned, decode_event, event_id_for, exact_seconds
 from meter.journal import sqlite_events
 from meter.journal.records import Quarantined, Recorded
 from meter.journal.sessions import NewSession, Opening, Session, Sessions, SessionState
@@ -17,7 +17,7 @@ from meter.journal.sqlite_events import from_micros, to_micros
 
 if TYPE_CHECKING:
     from meter.clock import Clock
-    from meter.events import StreamAbandoned
+    from meter.events import Event
     from meter.journal.records import Ticket
 
 __all__ = ["SqliteSessions"]
@@ -27,9 +27,12 @@ Call = Callable[[Callable[[sqlite3.Connection], T]], "Ticket[T]"]
 
 _COLUMNS: Final = (
     "s.provider_id, s.collector, s.customer_id, s.dimensions, s.model, s.started_at,"
-    " s.expires_at, s.lower_micros, s.state, s.ended_at, e.body"
+    " s.expires_at, s.lower_micros, s.state, s.ended_at, e.body, a.body"
 )
-_FROM: Final = "FROM sessions s LEFT JOIN events e ON e.event_id = s.event_id"
+_FROM: Final = (
+    "FROM sessions s LEFT JOIN events e ON e.event_id = s.event_id"
+    " LEFT JOIN events a ON a.event_id = s.event_id || ':abandoned' AND s.state = 'abandoned'"
+)
 _MICROS: Final = 1_000_000
 _NEVER: Final = 2**63 - 1
 
@@ -164,6 +167,10 @@ class SqliteSessions(Sessions):
         )
         return [_session(row) for row in rows]
 
+    def collectors(self) -> frozenset[str]:
+        """Return the names of all collectors that ever had a session."""
+        return frozenset(n for (n,) in self._select("SELECT DISTINCT collector FROM sessions", ()))
+
     def overdue(self, before: datetime, *, limit: int) -> Sequence[Session]:
         """Return open sessions that expired before a time, the longest ago first."""
         rows = self._select(
@@ -191,7 +198,12 @@ def _session(row: tuple[Any, ...]) -> Session:
         state=row[8],
         ended_at=None if row[9] is None else from_micros(row[9]),
         seconds=None if row[10] is None else decode_event(row[10]).billed_seconds,
+        upper_seconds=None if row[11] is None else _upper(decode_event(row[11])),
     )
+
+
+def _upper(event: Event) -> Decimal | None:
+    return event.upper_seconds if isinstance(event, StreamAbandoned) else None
 
 
 def _add_opening(connection: sqlite3.Connection, opening: Opening) -> int | None:

@@ -138,6 +138,7 @@ class Courier:
     async def _work(self) -> None:
         self._loop = asyncio.get_running_loop()
         delivering = asyncio.create_task(self._deliver_all())
+        self.spool.warn_of_strangers()
         adopt_at = self._clock.monotonic()
         try:
             while True:
@@ -310,7 +311,8 @@ class Courier:
     def _is_in_trouble(self, reason: str) -> None:
         if reason != self._trouble:
             waiting = sum(isinstance(w, Kept) for w in self._waiting)
-            say(logging.ERROR, "recording.waiting", error=reason, items=waiting)
+            kept = str(self.spool.folder or "memory")
+            say(logging.ERROR, "recording.waiting", error=reason, items=waiting, kept_in=kept)
         self._trouble = reason
 
     def _is_well(self) -> None:

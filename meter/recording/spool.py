@@ -27,6 +27,7 @@ MOST_IN_MEMORY: Final = 10_000
 """Items that wait without a file, when the disk takes none."""
 MOST_REFUSED_BYTES: Final = 16 * 1024 * 1024
 REFUSED: Final = "refused.jsonl"
+_MOST_NAMED: Final = 5
 
 
 def default_folder(key: str) -> Path | None:
@@ -76,6 +77,29 @@ class Spool:
             else:
                 self._release(file)
         return found
+
+    def warn_of_strangers(self) -> None:
+        """Say what lies here for another destination: after a move, nobody would send it."""
+        if self.folder is None:
+            return
+        # By default each destination has a folder of its own; `spool=` may hold several.
+        around = self.folder.parent if self.folder.name == self._key else self.folder
+        try:
+            left = [
+                path
+                for path in sorted(around.rglob(f"*{SUFFIX}"))
+                if not path.name.startswith(f"{self._key}-") and path.stat().st_size
+            ]
+        except OSError:
+            return
+        if left:
+            say(
+                logging.WARNING,
+                "recording.others_wait",
+                files=[str(path) for path in left[:_MOST_NAMED]],
+                meaning="usage for another `to=`, which its own recorder sends; if that address is "
+                f"gone, move the files to {self.folder} under names that begin with {self._key}-",
+            )
 
     def keep(self, items: Sequence[bytes]) -> list[Kept]:
         """Make items durable, or keep them in memory where that fails.

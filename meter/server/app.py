@@ -32,6 +32,11 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _CLOSE: Final = ((b"connection", b"close"),)
+_NO_UPGRADE: Final = Response(
+    426,
+    b'{"error":"this path takes WebSockets; does the proxy pass Upgrade and Connection on?"}',
+    headers=((b"upgrade", b"websocket"),),
+)
 _NOT_FOUND: Final = Response(404, b'{"error":"no such path"}')
 _BUSY: Final = Response(503, b'{"error":"busy; please retry"}', headers=((b"retry-after", b"1"),))
 _TOO_LARGE: Final = Response(413, b'{"error":"the body is too large"}', headers=_CLOSE)
@@ -40,6 +45,7 @@ _BROKEN: Final = Response(
 )
 _OWN: Final = ("/healthz", "/readyz")
 """Answered however busy it is: they are asked by those who would restart the process."""
+_MOST_SHOWN: Final = 100
 READY_SECONDS: Final = 1.0
 """How long an answer of `/readyz` stands, so that asking cannot wear out the disk."""
 
@@ -165,7 +171,7 @@ class App:
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         methods = self._paths.get(scope["path"])
         if methods is None:
-            return _NOT_FOUND
+            return _NO_UPGRADE if scope["path"] in self.sockets else _NOT_FOUND
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         handler = methods.get(method)
         if handler is None:
@@ -188,7 +194,8 @@ class App:
         self.answered[key] += 1
         count = self.answered[key]
         if status >= 400 and count & (count - 1) == 0:  # noqa: PLR2004  the HTTP error statuses
-            _log.warning("http.refused", extra={"path": key[0], "status": status, "times": count})
+            seen = path[:_MOST_SHOWN]
+            _log.warning("http.refused", extra={"path": seen, "status": status, "times": count})
 
     async def _alive(self, request: Request) -> Response:
         """Say that the process lives, with what it answered so far."""

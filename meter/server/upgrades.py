@@ -16,6 +16,8 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from meter.logs import SILENT
+
 if TYPE_CHECKING:
     from websockets.typing import Subprotocol
 
@@ -43,7 +45,7 @@ class Upgrading(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        protocol = ServerProtocol(max_size=None)
+        protocol = ServerProtocol(max_size=None, logger=SILENT)
         protocol.receive_data(data)
         request = next((e for e in protocol.events_received() if isinstance(e, Request)), None)
         if request is None:
@@ -80,7 +82,7 @@ class _Upgrade:
 
     def is_valid(self) -> bool:
         """Tell whether the request is a WebSocket's; if not, it is refused here."""
-        response = ServerProtocol().accept(self._request)
+        response = ServerProtocol(logger=SILENT).accept(self._request)
         if response.status_code == SWITCHING:
             return True
         self._send(response)
@@ -94,7 +96,7 @@ class _Upgrade:
     def accept(self, subprotocol: str | None = None) -> None:
         """Answer 101, without extensions."""
         chosen = [cast("Subprotocol", subprotocol)] if subprotocol else None
-        self._send(ServerProtocol(subprotocols=chosen).accept(self._request))
+        self._send(ServerProtocol(subprotocols=chosen, logger=SILENT).accept(self._request))
 
     def refuse(
         self, status: int, body: bytes = b"", headers: Sequence[tuple[str, str]] = ()

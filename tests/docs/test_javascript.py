@@ -199,7 +199,7 @@ def test_the_class_shown_is_short_and_does_not_show_the_secret(tmp_path: Path) -
     assert len(shown.splitlines()) <= 42
     script = (
         f"import {{SessionUsage}} from {json.dumps(str(EXAMPLES / 'post_usage.mjs'))};"
-        f"console.log(new SessionUsage({{url: '', secret: '{SECRET}', customerId: 'a'}}))"
+        f"console.log(new SessionUsage({{url: 'http://m', secret: '{SECRET}', customerId: 'a'}}))"
     )
     inspected = subprocess.run(
         [str(NODE), "--input-type=module", "-e", script],

@@ -85,6 +85,9 @@ def in_async(
             while not heard:  # noqa: ASYNC110  a list sets no event
                 await asyncio.sleep(0.005)
         await client.disconnect(terminate=terminate)
+        reading = client._read_task
+        if reading is not None and reading.done() and not reading.cancelled():
+            reading.exception()  # the SDK never looks, and asyncio would complain in another test
         return heard
 
     return asyncio.run(session())

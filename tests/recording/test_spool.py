@@ -53,6 +53,28 @@ def test_another_destinations_files_are_left_alone(tmp_path: Path) -> None:
     assert Spool(tmp_path, "yek").adopt() == []
 
 
+@pytest.mark.parametrize("layout", ["one folder each", "one folder for both"])
+def test_what_waits_for_another_destination_is_named_with_a_way_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str
+) -> None:
+    each = layout == "one folder each"
+    old = Spool(tmp_path / "old" if each else tmp_path, "old")
+    old.keep([item(1)])
+    old.close()
+    new = Spool(tmp_path / "new" if each else tmp_path, "new")
+    new.warn_of_strangers()
+    (file,) = tmp_path.rglob("old-*.spool")
+    assert str(file) in caplog.text
+    assert new.folder is not None
+    assert f"move the files to {new.folder} under names that begin with new-" in caplog.text
+    new.folder.mkdir(exist_ok=True)
+    file.rename(new.folder / file.name.replace("old-", "new-"))
+    assert len(new.adopt()) == 1
+    caplog.clear()
+    new.warn_of_strangers()
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize(
     "torn", [b"", b'{"message"', b"\0\0\0\0", b"\xff\xfe{", b"[]\n7\nnull", b"{}\n\n"]
 )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from meter.collectors.relay.codes import UNWRITABLE
+from meter.collectors.relay.codes import UNAUTHORIZED, UNWRITABLE
 from meter.errors import JournalUnavailable
+from meter.events import format_time
 from meter.journal import NewSession, Opening, Quarantined, Recorded
 from meter.streaming import Begin, Heartbeat, Termination, Unusable, expiry_of
 
@@ -25,15 +26,10 @@ if TYPE_CHECKING:
     from meter.collectors.relay.relay import Relay
     from meter.collectors.relay.tokens import Grant
 
-__all__ = ["UNSEEN", "Books", "opening_aside"]
+__all__ = ["Books", "opening_aside"]
 
 RETRY_SECONDS: Final = 0.25
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-
-UNSEEN: Final = (
-    "a session was asked of AssemblyAI and its Begin was never seen: it may have begun, and may be "
-    "billed, under an id that meter does not know"
-)
 
 
 class Books:
@@ -109,6 +105,7 @@ class Books:
             self._session = session
         answer = await self._surely(lambda: relay.journal.sessions.open(session))
         self._opening = None
+        relay.in_trouble(None)
         if answer is Recorded.CONFLICT:
             self._foreign = True
             relay.log.error("session.conflict", extra=self.names())
@@ -143,24 +140,43 @@ class Books:
         self._ended = self._ended or ends
         await self._quarantine(f"unusable-{said.type}", said.reason, said, ends=ends)
 
-    async def conclude(self, *, refused: bool) -> None:
+    def refused(self, payload: bytes) -> None:
+        """Say so when the provider closes before Begin: the key and the account are ours."""
+        if self._session is not None:
+            return
+        code, reason = int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace")
+        relay = self._relay
+        relay.log.warning("session.refused", extra={"code": code, "reason": reason, **self.names()})
+        if code == UNAUTHORIZED:
+            relay.in_trouble(
+                f"AssemblyAI refused a session: {code} {reason}; check api_key, and that upstream "
+                "is its region"
+            )
+
+    async def conclude(self, *, refused: bool, closed: bool = False) -> None:
         """Leave the session in one state, now that nothing more can come.
 
         Args:
             refused: the provider itself ended it; before a Begin that means there was no session.
+            closed: the provider said the end itself, so the session lasted no longer than now.
         """
         if self._last is not None:
             await asyncio.wait([self._last])
         relay, opening, session = self._relay, self._opening, self._session
         if session is not None and not self._ended:
             now = relay.clock.now()
-            await self._surely(lambda: relay.intake.abandon(session, self._lower, now))
+            await self._surely(
+                lambda: relay.intake.abandon(session, self._lower, now, ended=closed)
+            )
             relay.log.warning("session.abandoned", extra=self.names())
         elif opening is not None and refused:
             await self._surely(lambda: relay.journal.sessions.drop_opening(opening))
         elif opening is not None:
             item = opening_aside(
-                opening, relay.name, self._grant.customer_id, self._grant.dimensions, UNSEEN
+                opening,
+                Opening(
+                    relay.name, self._grant.customer_id, self._grant.dimensions, self._asked_at
+                ),
             )
             await self._surely(lambda: relay.journal.sessions.set_opening_aside(opening, item))
             relay.log.error("session.unseen", extra=self.names())
@@ -236,13 +252,19 @@ class Books:
         relay.log.error("session.quarantined", extra={**self.names(), "reason": reason})
 
 
-def opening_aside(
-    opening: int, collector: str, customer_id: str, dimensions: Mapping[str, str], reason: str
-) -> Quarantined:
+def opening_aside(number: int, opening: Opening) -> Quarantined:
     """Return what is kept of an opening that no Begin settled."""
+    asked_at = format_time(opening.at)
     return Quarantined(
-        collector=collector,
-        key=f"opening:{opening}",
-        reason=reason,
-        payload=_encode({"customer_id": customer_id, "dimensions": dimensions}).decode(),
+        collector=opening.collector,
+        key=f"opening:{number}",
+        reason=f"a session was asked of AssemblyAI at {asked_at} and its Begin was never seen: it "
+        "may have begun, and may be billed, under an id that meter does not know",
+        payload=_encode(
+            {
+                "customer_id": opening.customer_id,
+                "dimensions": opening.dimensions,
+                "asked_at": asked_at,
+            }
+        ).decode(),
     )

@@ -41,9 +41,9 @@ class StreamingOptions(Options):
     upstream: Annotated[
         str,
         Field(
-            description="AssemblyAI's streaming host; wss://streaming.eu.assemblyai.com for the "
-            "EU.",
-            pattern="^wss?://",
+            description="AssemblyAI's streaming host, without a path; "
+            "wss://streaming.eu.assemblyai.com for the EU.",
+            pattern=r"^wss?://[^/?#\s]+/?$",
         ),
     ] = "wss://streaming.assemblyai.com"
     max_sessions: Annotated[
@@ -124,6 +124,11 @@ class StreamingCollector(Collector):
     def sandboxed(cls, options: StreamingOptions, doubles: Mapping[str, str]) -> Any:
         """Talk to the local double of AssemblyAI's streaming API."""
         return options.model_copy(update={"upstream": doubles["assemblyai_streaming"]})
+
+    @classmethod
+    def paths(cls, options: StreamingOptions) -> Sequence[str]:
+        """Return the one path that clients connect to."""
+        return (options.path,)
 
     def sockets(self) -> Sequence[SocketRoute]:
         """Mount the one path that clients connect to."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from meter.collectors.relay.books import UNSEEN, opening_aside
+from meter.collectors.relay.books import opening_aside
 from meter.collectors.relay.codes import RESTARTING, TOO_MANY, UNAUTHORIZED, farewell
 from meter.collectors.relay.frames import CLOSE
 from meter.collectors.relay.session import RelayedSession
@@ -68,6 +68,7 @@ class Relay:
         self._of_customer: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._refused: Counter[str] = Counter()
+        self._trouble: str | None = None
 
     # -- a request -----------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class Relay:
         if len(self._sessions) >= self.options.max_sessions or (
             most is not None and self._of_customer[grant.customer_id] >= most
         ):
-            return self.turn_away(upgrade, TOO_MANY, "Too many concurrent sessions")
+            return self.turn_away(upgrade, TOO_MANY, "Too many concurrent sessions", grant)
         heartbeats = query.get("session_heartbeat", "").lower() in ("true", "1")
         session = RelayedSession(self, upgrade, grant, heartbeats=heartbeats)
         self._sessions[session] = None
@@ -105,13 +106,16 @@ class Relay:
             self.forget(session)
             raise
 
-    def turn_away(self, upgrade: Upgrade, code: int, why: str) -> asyncio.Protocol:
+    def turn_away(
+        self, upgrade: Upgrade, code: int, why: str, grant: Grant | None = None
+    ) -> asyncio.Protocol:
         """Refuse as the provider does: an Error message, and its code in the close frame."""
         self._refused[why] += 1
         times = self._refused[why]
         if times & (times - 1) == 0:  # at 1, 2, 4, 8 …, so that a flood stays readable
+            whose = {"customer_id": grant.customer_id} if grant is not None else {}
             self.log.warning(
-                "session.turned_away", extra={"code": code, "reason": why, "times": times}
+                "session.turned_away", extra={"code": code, "reason": why, "times": times, **whose}
             )
         upgrade.accept()
         reason = f"Unauthorized Connection: {why}"
@@ -119,6 +123,16 @@ class Relay:
         turned = _TurnedAway(upgrade.transport, self._turned_away)
         upgrade.transport.set_protocol(turned)
         return turned
+
+    def in_trouble(self, why: str | None) -> None:
+        """Keep for `meter status` why sessions cannot be opened; None once they can again."""
+        if why != self._trouble:
+            self._trouble = why
+            self.start(self._tell_trouble(why))
+
+    async def _tell_trouble(self, why: str | None) -> None:
+        with contextlib.suppress(JournalUnavailable):  # the log has it
+            await self.journal.set_trouble(self.name, why)
 
     async def is_ready(self) -> bool:
         """Wait a moment until what an earlier process left is settled; tell whether it is."""
@@ -191,9 +205,13 @@ class Relay:
         while left := self.journal.sessions.list(states=["open"], collector=self.name, limit=500):
             now = self.clock.now()
             await asyncio.gather(*(self.intake.abandon(s, s.lower_seconds, now) for s in left))
-            self.log.warning("sessions.abandoned", extra={"sessions": len(left)})
+            for session in left:
+                self.log.warning(
+                    "session.abandoned",
+                    extra={"session": session.provider_id, "customer_id": session.customer_id},
+                )
         for number, opening in self.journal.sessions.openings(self.name):
-            item = opening_aside(number, self.name, opening.customer_id, opening.dimensions, UNSEEN)
+            item = opening_aside(number, opening)
             await self.journal.sessions.set_opening_aside(number, item)
             self.log.error("session.unseen", extra={"customer_id": opening.customer_id})
 

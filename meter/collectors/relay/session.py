@@ -112,12 +112,16 @@ class RelayedSession:
         try:
             upstream = await relay.dial(upgrade)
         except Refusal as refused:
-            relay.log.warning("session.refused", extra={"status": refused.status})
+            where = {"upstream": relay.options.upstream, "status": refused.status}
+            relay.log.warning("session.refused", extra={**where, **self.books.names()})
+            relay.in_trouble(f"AssemblyAI answered {refused.status} at {relay.options.upstream}")
             self._refuse(refused.status, refused.body, refused.headers)
             await self.books.conclude(refused=True)
             return
         except Unreachable as error:
-            relay.log.error("session.unreachable", extra={"error": str(error)})  # noqa: TRY400  because the text is enough
+            why = f"{relay.options.upstream} could not be reached: {error}"
+            relay.in_trouble(why)
+            relay.log.error("session.unreachable", extra={"error": why})  # noqa: TRY400  because the text is enough
             self._refuse(502, b'{"error":"AssemblyAI could not be reached; please retry"}')
             await self.books.conclude(refused=not error.asked)
             return
@@ -214,7 +218,9 @@ class RelayedSession:
             return
         self._ending = (code, reason)
         self.client.forward = None
-        self._relay.log.info("session.ending", extra={"code": code, "reason": reason})
+        self._relay.log.info(
+            "session.ending", extra={"code": code, "reason": reason, **self.books.names()}
+        )
         if self._upstream is not None:
             self._terminate()
 
@@ -320,6 +326,8 @@ class RelayedSession:
         if opcode == CLOSE:
             self._upstream_closed = True
             self._refused = payload[:2] not in _NO_REFUSAL
+            if self._refused:
+                self.books.refused(payload)
             self.client.forward = None
             self._give_up_at = None
             self._linger_until = self._relay.now() + LINGER_SECONDS
@@ -371,7 +379,7 @@ class RelayedSession:
         self._relay.start(self._close_books())
 
     async def _close_books(self) -> None:
-        await self.books.conclude(refused=self._refused)
+        await self.books.conclude(refused=self._refused, closed=self._upstream_closed)
         self._closed = True
         self._retire()
 

@@ -131,7 +131,9 @@ def read_token(token: str, secret: str, audience: str, *, now: datetime) -> Gran
 
 def _grant(claims: Mapping[str, Any], now: datetime) -> Grant:
     until = _moment(claims["exp"])
-    if until is None or until <= now:
+    if until is None:
+        raise TokenRefused("the token's exp is no time in Unix seconds")
+    if until <= now:
         raise TokenRefused("the token has expired")
     if "nbf" in claims and ((begin := _moment(claims["nbf"])) is None or begin > now):
         raise TokenRefused("the token is not valid yet")

@@ -16,6 +16,8 @@ from websockets.http11 import Response
 from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
+from meter.logs import SILENT
+
 __all__ = ["Reader", "Refusal", "Unreachable", "Upstream", "dial", "keep_alive"]
 
 _HEAD_END: Final = b"\r\n\r\n"
@@ -210,7 +212,10 @@ async def dial(
     """
     uri = parse_uri(url)
     protocol = ClientProtocol(
-        uri, subprotocols=[Subprotocol(name) for name in subprotocols] or None, max_size=None
+        uri,
+        subprotocols=[Subprotocol(name) for name in subprotocols] or None,
+        max_size=None,
+        logger=SILENT,
     )
     request = protocol.connect()
     for name, value in headers:
