@@ -100,18 +100,12 @@ class Intake:
         session: Session | NewSession,
         lower_seconds: Decimal,
         at: datetime,
-        *,
-        ended: bool = False,
     ) -> Recorded | None:
         """Record that no Termination of a session will come: bounds, and nothing billed.
 
-        Args:
-            session: the session; None is answered when it is not open any more.
-            lower_seconds: it has lasted at least so long.
-            at: now.
-            ended: the provider itself has ended it by now, so that it lasted no longer.
+        Both bounds are the provider's own words: its Heartbeats, and `expires_at`. None when the
+        session is not open any more.
         """
-        last = min(at, session.expires_at) if ended else session.expires_at
         event = self._enriched(
             StreamAbandoned(
                 provider_id=session.provider_id,
@@ -121,7 +115,7 @@ class Intake:
                 occurred_at=at,
                 recorded_at=at,
                 lower_seconds=lower_seconds,
-                upper_seconds=upper_bound(session.started_at, last, lower_seconds),
+                upper_seconds=upper_bound(session.started_at, session.expires_at, lower_seconds),
                 started_at=session.started_at,
                 model=session.model,
             )

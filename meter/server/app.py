@@ -45,7 +45,6 @@ _BROKEN: Final = Response(
 )
 _OWN: Final = ("/healthz", "/readyz")
 """Answered however busy it is: they are asked by those who would restart the process."""
-_MOST_SHOWN: Final = 100
 READY_SECONDS: Final = 1.0
 """How long an answer of `/readyz` stands, so that asking cannot wear out the disk."""
 
@@ -194,8 +193,7 @@ class App:
         self.answered[key] += 1
         count = self.answered[key]
         if status >= 400 and count & (count - 1) == 0:  # noqa: PLR2004  the HTTP error statuses
-            seen = path[:_MOST_SHOWN]
-            _log.warning("http.refused", extra={"path": seen, "status": status, "times": count})
+            _log.warning("http.refused", extra={"path": key[0], "status": status, "times": count})
 
     async def _alive(self, request: Request) -> Response:
         """Say that the process lives, with what it answered so far."""

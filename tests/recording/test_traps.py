@@ -29,6 +29,7 @@ from recording.streams import (
     WITH_HEARTBEATS,
     Stream,
     begin,
+    look_at_the_end_of,
     options,
     termination,
 )
@@ -277,6 +278,7 @@ def test_a_termination_is_recovered_though_the_user_never_disconnects(
         disconnecting = client.disconnect()
         if disconnecting is not None:
             await disconnecting
+        look_at_the_end_of(client)
 
     with Scripted(NO_TURN, termination("61.5"), at_once=True) as provider:
         asyncio.run(session(provider.url))

@@ -153,21 +153,18 @@ class Books:
                 "is its region"
             )
 
-    async def conclude(self, *, refused: bool, closed: bool = False) -> None:
+    async def conclude(self, *, refused: bool) -> None:
         """Leave the session in one state, now that nothing more can come.
 
         Args:
             refused: the provider itself ended it; before a Begin that means there was no session.
-            closed: the provider said the end itself, so the session lasted no longer than now.
         """
         if self._last is not None:
             await asyncio.wait([self._last])
         relay, opening, session = self._relay, self._opening, self._session
         if session is not None and not self._ended:
             now = relay.clock.now()
-            await self._surely(
-                lambda: relay.intake.abandon(session, self._lower, now, ended=closed)
-            )
+            await self._surely(lambda: relay.intake.abandon(session, self._lower, now))
             relay.log.warning("session.abandoned", extra=self.names())
         elif opening is not None and refused:
             await self._surely(lambda: relay.journal.sessions.drop_opening(opening))

@@ -379,7 +379,7 @@ class RelayedSession:
         self._relay.start(self._close_books())
 
     async def _close_books(self) -> None:
-        await self.books.conclude(refused=self._refused, closed=self._upstream_closed)
+        await self.books.conclude(refused=self._refused)
         self._closed = True
         self._retire()
 
