@@ -1,17 +1,16 @@
 """The streaming double as a running server, in a thread of its own."""
 
 import asyncio
-import contextlib
 import logging
-import threading
+import socket
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from websockets.asyncio.server import Server, serve
 from websockets.frames import Close
 
+from meter.sandbox.local_server import BACKLOG, LocalServer
 from meter.sandbox.stream_access import StreamAccess
 from meter.sandbox.stream_books import StreamTruth
 from meter.sandbox.stream_clock import StreamClock
@@ -21,8 +20,6 @@ from meter.sandbox.stream_session import StreamRules
 
 T = TypeVar("T")
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted: a load test opens hundreds at once."""
 CLOSE_SECONDS = 5.0
 """How long a client has to answer a close, before its connection is aborted."""
 STOP_CHECK_SECONDS = 0.02
@@ -31,7 +28,7 @@ STOP_CHECK_SECONDS = 0.02
 _ERRORS = logging.Logger(__name__, logging.ERROR)  # noqa: LOG001 - on purpose, see above
 
 
-class StreamingSandbox:
+class StreamingSandbox(LocalServer):
     """AssemblyAI's streaming v3 on a local port: stateful, honest, and faulty only where asked.
 
     Point the SDK at it with `StreamingClientOptions(api_host=double.url, api_key=…)`. Use it as a
@@ -71,8 +68,7 @@ class StreamingSandbox:
         faults: StreamFaults | None = None,
     ) -> None:
         clock = StreamClock(time_scale=time_scale)
-        self._host = host
-        self._port = port
+        super().__init__("streaming sandbox", host=host, port=port)
         self._door = StreamDoor(
             access=StreamAccess(keys=keys, clock=clock),
             rules=StreamRules(
@@ -86,11 +82,6 @@ class StreamingSandbox:
             max_sessions=max_sessions,
             faults=faults or StreamFaults(),
         )
-        self._address: str | None = None
-        self._thread: threading.Thread | None = None
-        self._ended: Future[None] = Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
 
     @property
     def url(self) -> str:
@@ -99,7 +90,7 @@ class StreamingSandbox:
         Raises:
             RuntimeError: It was not started.
         """
-        return f"ws://{self._started_address()}"
+        return f"ws://{self.address}"
 
     @property
     def http_url(self) -> str:
@@ -108,7 +99,7 @@ class StreamingSandbox:
         Raises:
             RuntimeError: It was not started.
         """
-        return f"http://{self._started_address()}"
+        return f"http://{self.address}"
 
     @property
     def faults(self) -> StreamFaults:
@@ -163,65 +154,6 @@ class StreamingSandbox:
         """
         self._in_loop(lambda: self._door.session(session_id).expire())
 
-    def start(self) -> Self:
-        """Listen, and return when connections are answered.
-
-        Raises:
-            OSError: The address is in use or not ours.
-            RuntimeError: It was started before.
-        """
-        if self._thread is not None:
-            raise RuntimeError("a streaming sandbox starts once; make another one")
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(started,), name="streaming-sandbox", daemon=True
-        )
-        self._thread.start()
-        started.result()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening and cut what is still open; harmless when it does not run.
-
-        Raises:
-            ExceptionGroup: What went wrong inside the double while it ran.
-        """
-        if self._thread is None:
-            return
-        if self._loop is not None and self._stopping is not None:
-            # The loop may have ended by itself, after a failure that `result` raises.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-        self._ended.result()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.start)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.to_thread(self.stop)
-
-    def _started_address(self) -> str:
-        if self._address is None:
-            raise RuntimeError("the streaming sandbox has no address before start()")
-        return self._address
-
     def _in_loop(self, act: Callable[[], T]) -> T:
         """Do something in the double's own loop and wait until it is done."""
         loop, thread = self._loop, self._thread
@@ -238,19 +170,9 @@ class StreamingSandbox:
         loop.call_soon_threadsafe(run)
         return done.result(timeout=CLOSE_SECONDS)
 
-    def _run(self, started: Future[None]) -> None:
-        """Thread body: serve until asked to stop, and keep what went wrong for the caller."""
-        try:
-            with asyncio.Runner() as runner:
-                runner.run(self._serve(started))
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread instead
-            (self._ended if started.done() else started).set_exception(error)
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    async def _serve(self, started: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
+    async def _serve(
+        self, listener: socket.socket, started: Future[None], stopping: asyncio.Event
+    ) -> None:
         connections: set[StreamConnection] = set()
 
         class Connection(StreamConnection):
@@ -266,8 +188,7 @@ class StreamingSandbox:
 
         server = await serve(
             self._door.serve,
-            self._host,
-            self._port,
+            sock=listener,
             process_request=self._door.answer,
             create_connection=Connection,
             compression=None,
@@ -277,10 +198,8 @@ class StreamingSandbox:
             backlog=BACKLOG,
             logger=_ERRORS,
         )
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._address = f"{host}:{server.sockets[0].getsockname()[1]}"
         started.set_result(None)
-        await self._stopping.wait()
+        await stopping.wait()
         await _close(server, self._door, connections)
         if self._door.failures:
             raise ExceptionGroup("the streaming sandbox failed", self._door.failures)

@@ -1,18 +1,15 @@
 """The Stripe double as a running server, in a thread of its own."""
 
 import asyncio
-import contextlib
 import socket
-import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 import httpx
 import uvicorn
 
+from meter.sandbox.local_server import LocalServer
 from meter.sandbox.stripe_app import ResettableProtocol, StripeApp
 from meter.sandbox.stripe_books import StripeBooks, utc_now
 from meter.sandbox.stripe_faults import StripeFaults, StripePlan
@@ -26,10 +23,9 @@ GRACE_SECONDS = 2
 """How long a stop waits for answers that are being sent."""
 KEEP_ALIVE_SECONDS = 300
 """Long, so that no pooled connection ends just when a client wants to use it again."""
-BACKLOG = 1024
 
 
-class StripeSandbox:
+class StripeSandbox(LocalServer):
     """Stripe's metering API on a local port: stateful, honest, and faulty only where asked.
 
     Point the SDK at it: `StripeClient("sk_test_…", base_addresses={"api": double.base_url,
@@ -73,16 +69,10 @@ class StripeSandbox:
             clock=clock,
             keep_requests=keep_requests,
         )
-        self._host = host
-        self._port = port
+        super().__init__("Stripe sandbox", host=host, port=port)
         self._latency_seconds = latency_seconds
         self._webhook_rules = webhook_rules or WebhookRules()
-        self._base_url: str | None = None
-        self._thread: threading.Thread | None = None
-        self._ended: Future[None] = Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
-        self._stopping: asyncio.Event | None = None
 
     @property
     def base_url(self) -> str:
@@ -91,9 +81,7 @@ class StripeSandbox:
         Raises:
             RuntimeError: It was not started.
         """
-        if self._base_url is None:
-            raise RuntimeError("the Stripe sandbox has no address before start()")
-        return self._base_url
+        return f"http://{self.address}"
 
     @property
     def faults(self) -> StripeFaults:
@@ -121,77 +109,10 @@ class StripeSandbox:
         require_local(url)
         self.books.webhook_to(url, secret)
 
-    def start(self) -> Self:
-        """Listen, and return when requests are answered.
-
-        Raises:
-            OSError: The address is in use or not ours.
-            RuntimeError: It was started before.
-        """
-        if self._thread is not None:
-            raise RuntimeError("a Stripe sandbox starts once; make another one")
-        listener = _listen(self._host, self._port)
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        self._base_url = f"http://{host}:{listener.getsockname()[1]}"
-        started: Future[None] = Future()
-        self._thread = threading.Thread(
-            target=self._run, args=(listener, started), name="stripe-sandbox", daemon=True
-        )
-        self._thread.start()
-        started.result()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening and drop outstanding pushes; harmless when it does not run.
-
-        Raises:
-            Exception: What went wrong inside the double while it ran.
-        """
-        if self._thread is None:
-            return
-        if self._loop is not None:
-            # The loop may have ended by itself, after a failure that `result` raises.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._begin_stop)
-        self._thread.join()
-        self._ended.result()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+    async def _serve(
+        self, listener: socket.socket, started: Future[None], stopping: asyncio.Event
     ) -> None:
-        self.stop()
-
-    async def __aenter__(self) -> Self:
-        return await asyncio.to_thread(self.start)
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await asyncio.to_thread(self.stop)
-
-    def _run(self, listener: socket.socket, started: Future[None]) -> None:
-        """Thread body: serve until asked to stop, and keep what went wrong for the caller."""
-        try:
-            with listener, asyncio.Runner() as runner:
-                runner.run(self._serve(listener, started))
-        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread instead
-            (self._ended if started.done() else started).set_exception(error)
-        if not self._ended.done():
-            self._ended.set_result(None)
-
-    async def _serve(self, listener: socket.socket, started: Future[None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        app = StripeApp(self.books, latency_seconds=self._latency_seconds, stopping=self._stopping)
+        app = StripeApp(self.books, latency_seconds=self._latency_seconds, stopping=stopping)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
@@ -209,30 +130,15 @@ class StripeSandbox:
         # Local only: proxies and credentials of the environment are none of its business.
         async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as group:
             courier = StripeCourier(self.books, client, self._webhook_rules)
-            group.create_task(courier.run(self._stopping))
+            group.create_task(courier.run(stopping))
             started.set_result(None)
             try:
                 # In a thread that is not the main one, uvicorn installs no signal handlers.
                 await self._server.serve(sockets=[listener])
             finally:
-                self._stopping.set()
+                stopping.set()
 
     def _begin_stop(self) -> None:
-        if self._stopping is not None and self._server is not None:
-            self._stopping.set()
+        super()._begin_stop()
+        if self._server is not None:
             self._server.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio sets TCP_NODELAY only on sockets that name it; without
-    # it every answer waits some 40 ms for the client's delayed acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    return listener
