@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from meter.collectors.posted import AHEAD, Answer, SessionItem, key_of
 from meter.errors import InvalidEvent
 from meter.events import event_id_for
-from meter.journal import NewSession, Quarantined
+from meter.journal import NewSession, Quarantined, Recorded
 from meter.streaming import Begin, Heartbeat, Termination, Unusable, expiry_of, read_message
 
 if TYPE_CHECKING:
@@ -30,6 +31,22 @@ _EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_ID: Final = "session_id: expected the id that Begin carried"
 _decode_item: Final = msgspec.json.Decoder(SessionItem).decode
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class _Said(msgspec.Struct, frozen=True):
+    seconds: Decimal | None = None
+    audio_seconds: Decimal | None = None
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What quarantine keeps of a message; see `SessionItems._aside`."""
+
+    said: _Said = _Said()
+    customer_id: str | None = None
+    received_at: datetime | None = None
+
+
+_decode_kept: Final = msgspec.json.Decoder(_Kept).decode
 
 
 class SessionItems:
@@ -90,18 +107,27 @@ class SessionItems:
             reason = "customer_id: expected whose session it is"
             return number, await self._aside(raw, item, said, reason, said.session_id)
         at = self._received(item)
-        recorded = await self._journal.sessions.open(
-            NewSession(
-                provider_id=said.session_id,
-                collector=self._collector,
-                customer_id=item.customer_id,
-                started_at=at,
-                expires_at=expiry_of(said, at),
-                dimensions=item.dimensions,
-                model=said.model,
-            )
+        session = NewSession(
+            provider_id=said.session_id,
+            collector=self._collector,
+            customer_id=item.customer_id,
+            started_at=at,
+            expires_at=expiry_of(said, at),
+            dimensions=item.dimensions,
+            model=said.model,
         )
+        recorded = await self._journal.sessions.open(session)
+        if recorded is not Recorded.CONFLICT:
+            await self._end_if_waiting(session)
         return number, Answer.of(recorded)
+
+    async def _end_if_waiting(self, session: NewSession) -> None:
+        """Bill a Termination that came before anybody said whose session it is."""
+        for payload in self._journal.waiting(self._collector, session.provider_id):
+            kept = _decode_kept(payload)
+            if kept.said.seconds is not None and not kept.customer_id:
+                said = Termination(kept.said.seconds, kept.said.audio_seconds)
+                await self._intake.terminate(session, said, kept.received_at or session.started_at)
 
     async def _go_on(
         self,
@@ -175,6 +201,7 @@ class SessionItems:
                     "session_id": session_id,
                     "customer_id": item.customer_id,
                     "dimensions": item.dimensions,
+                    "received_at": self._received(item),
                 }
             ).decode(),
             provider_id=session_id,

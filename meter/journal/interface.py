@@ -114,6 +114,10 @@ class Journal(ABC):
         """Tell whether this transcript or session waits in quarantine, its contents known."""
 
     @abstractmethod
+    def waiting(self, collector: str, provider_id: str) -> list[str]:
+        """Return the payloads of what waits in quarantine for a transcript or session."""
+
+    @abstractmethod
     def cursor(self, collector: str) -> str | None:
         """Return how far a collector has walked, in its own words."""
 

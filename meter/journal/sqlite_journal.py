@@ -197,6 +197,15 @@ class SqliteJournal(Journal):
         """Tell whether this transcript or session waits in quarantine, its contents known."""
         return sqlite_receipts.is_quarantined(self._reader, collector, provider_id)
 
+    def waiting(self, collector: str, provider_id: str) -> list[str]:
+        """Return the payloads of what waits in quarantine for a transcript or session."""
+        rows = self._select(
+            "SELECT payload FROM quarantine WHERE state = 'open' AND provider_id = ?"
+            " AND collector = ? ORDER BY id",
+            (provider_id, collector),
+        )
+        return [payload for (payload,) in rows]
+
     def cursor(self, collector: str) -> str | None:
         """Return how far a collector has walked."""
         rows = self._select("SELECT cursor FROM collectors WHERE name = ?", (collector,))

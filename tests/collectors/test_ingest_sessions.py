@@ -180,7 +180,7 @@ def test_a_termination_that_nobody_owns_waits_in_quarantine_until_it_is_known_wh
     assert result["reason"].startswith("customer_id: this session's Begin is not known")
     assert apps.statuses("/sessions", end(name=None)) == ["quarantined"]
     assert journal.totals().quarantined == {"apps": 2}
-    assert apps.statuses("/sessions", [begin(), end()]) == ["recorded", "recorded"]
+    assert apps.statuses("/sessions", [begin(), end()]) == ["recorded", "duplicate"]
     assert journal.totals().quarantined == {"apps": 1}, "of one, the id is not known"
 
 
