@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["SILENT", "FieldLogger"]
 
-SILENT: Final = logging.Logger("meter.silent", logging.CRITICAL + 1)  # noqa: LOG001  on purpose, see below
+SILENT: Final = logging.Logger("meter.silent", logging.CRITICAL + 1)  # noqa: LOG001  because it must have no parent
 """Outside the tree of loggers, for libraries that would write keys and tokens at debug."""
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 __all__ = ["Destination", "Outlet", "Unacceptable", "Undelivered", "Verdict", "destination_of"]
 
-SECRET_VARIABLE: Final = "METER_INGEST_SECRET"  # noqa: S105  a variable's name, not its value
+SECRET_VARIABLE: Final = "METER_INGEST_SECRET"  # noqa: S105  because it names a variable
 _HOST_AND_PORT: Final = re.compile(r"[\w.-]+:\d+(/.*)?")
 
 

@@ -106,7 +106,7 @@ def _attach(client: Any, recorder: Recorder, session: RecordedSession) -> None:
     parse = client._parse_message  # noqa: SLF001  the only place that sees the raw message; hence the fallback
     if not callable(parse):
         raise AttributeError("_parse_message is no function")  # noqa: TRY004  as if it were not there
-    client._parse_message = _TappedParse(client, parse, recorder, session)  # noqa: SLF001  as above
+    client._parse_message = _TappedParse(client, parse, recorder, session)  # noqa: SLF001  because of the same
     setattr(client, _MARK, True)
 
 

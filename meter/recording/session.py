@@ -130,7 +130,7 @@ def whose(
         raise ValueError("dimensions: expected a mapping of text to text")  # noqa: TRY004  one kind of error for every bad argument
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"dimensions: expected text to text, got {name!r}: {value!r}")  # noqa: TRY004  as above
+            raise ValueError(f"dimensions: expected text to text, got {name!r}: {value!r}")  # noqa: TRY004  because of the same
         _utf8("dimensions", name)
         _utf8("dimensions", value)
     return customer_id, dict(given)

@@ -32,7 +32,7 @@ from meter.sandbox.stream_plans import StreamFaults, StreamPlan
 from meter.sandbox.stream_session import StreamRules, StreamSession, encode
 
 SOCKET = "/v3/ws"
-TOKEN = "/v3/token"  # noqa: S105 - a path, no secret
+TOKEN = "/v3/token"  # noqa: S105 - because it is a path
 
 
 class StreamConnection(ServerConnection):

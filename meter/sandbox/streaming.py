@@ -25,7 +25,7 @@ CLOSE_SECONDS = 5.0
 STOP_CHECK_SECONDS = 0.02
 
 # Outside the tree of loggers: at debug, websockets writes keys and tokens.
-_ERRORS = logging.Logger(__name__, logging.ERROR)  # noqa: LOG001 - on purpose, see above
+_ERRORS = logging.Logger(__name__, logging.ERROR)  # noqa: LOG001 - because it must have no parent
 
 
 class StreamingSandbox(LocalServer):
