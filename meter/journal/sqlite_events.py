@@ -175,19 +175,21 @@ def _quarantined(event: Event, why: str) -> Quarantined:
 
 def _recorded(connection: sqlite3.Connection, events: Sequence[Event]) -> None:
     """Count new events, end their sessions, and close what waited in quarantine for them."""
-    connection.executemany(
-        "UPDATE sessions SET state = ?1, ended_at = ?2 WHERE event_id = ?3"
-        " AND (state = 'open' OR ?1 = 'closed')",
-        [
-            (
-                "closed" if isinstance(event, StreamTerminated) else "abandoned",
-                to_micros(event.recorded_at),
-                _session_of(event),
-            )
-            for event in events
-            if isinstance(event, StreamTerminated | StreamAbandoned)
-        ],
-    )
+    ended = [
+        (
+            "closed" if isinstance(event, StreamTerminated) else "abandoned",
+            to_micros(event.recorded_at),
+            _session_of(event),
+        )
+        for event in events
+        if isinstance(event, StreamTerminated | StreamAbandoned)
+    ]
+    if ended:
+        connection.executemany(
+            "UPDATE sessions SET state = ?1, ended_at = ?2 WHERE event_id = ?3"
+            " AND (state = 'open' OR ?1 = 'closed')",
+            ended,
+        )
     if connection.execute("SELECT 1 FROM quarantine WHERE state = 'open' LIMIT 1").fetchone():
         connection.executemany(
             "UPDATE quarantine SET state = 'recorded'"
