@@ -255,7 +255,7 @@ class StripeBooks:
         answer, keep = self._done(exchange, ledger, plan, now)
         if plan.status == SERVER_ERROR:
             answer, keep = self._refused(plan.refusal(), request), True
-        keep = keep and not (request.v2 and answer.status >= 400)  # noqa: PLR2004 - HTTP failures
+        keep = keep and not (request.v2 and answer.status >= 400)  # noqa: PLR2004 - because those are failures
         ledger.stored.begin(request, now, answer if keep else None)
         return answer
 

@@ -116,7 +116,7 @@ def test_only_jobs_with_this_collectors_path_are_taken(
 def test_whose_job_it_is_reads_from_its_webhook_url(
     public_url: str | None,
     url: object,
-    taken: bool,  # noqa: FBT001  a table
+    taken: bool,  # noqa: FBT001  because a table gives it
 ) -> None:
     assert OurJobs("/hook", public_url).takes(url) is taken
 

@@ -302,7 +302,7 @@ def test_a_destination_that_only_lacks_what_was_filtered_has_not_gone_back(
 def test_an_event_is_given_up_only_when_the_sink_took_others_since(
     bench: Bench,
     journal: Journal,
-    others: bool,  # noqa: FBT001  a table
+    others: bool,  # noqa: FBT001  because a table gives it
 ) -> None:
     poison = completed(0).event_id
 
