@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meter.cli.arguments import pipelines_file, read_config
+from meter.commands.arguments import pipelines_file, read_config
 
 if TYPE_CHECKING:
     from meter.plugins import Plugins

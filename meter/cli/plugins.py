@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meter.cli.arguments import as_json
-from meter.cli.tables import table
+from meter.commands.arguments import as_json
+from meter.commands.tables import table
 
 if TYPE_CHECKING:
     from meter.plugins import Plugins

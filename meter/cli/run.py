@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from meter.cli.arguments import pipelines_file, read_config
+from meter.commands.arguments import pipelines_file, read_config
 
 if TYPE_CHECKING:
     from meter.journal import JournalTotals

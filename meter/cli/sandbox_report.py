@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from meter.cli.tables import table
+from meter.commands.tables import table
 from meter.events import format_seconds
 
 if TYPE_CHECKING:

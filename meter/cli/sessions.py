@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meter.cli.arguments import as_json, pipelines_file, read_config
-from meter.cli.tables import table
+from meter.commands.arguments import as_json, pipelines_file, read_config
+from meter.commands.tables import table
 
 if TYPE_CHECKING:
     from meter.journal import Session

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from meter.cli.arguments import UNSET, pipelines_file, read_config
+from meter.commands.arguments import UNSET, pipelines_file, read_config
 
 if TYPE_CHECKING:
     from meter.config import Config

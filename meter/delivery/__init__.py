@@ -38,6 +38,11 @@ class Delivery:
         for worker in self._workers:
             worker.finish()
 
+    def flush(self) -> None:
+        """Let everything leave now, whatever pace a sink keeps otherwise."""
+        for worker in self._workers:
+            worker.flush()
+
     def busy(self) -> bool:
         """Tell whether a worker has not ended yet."""
         return not all(worker.join(0) for worker in self._workers)

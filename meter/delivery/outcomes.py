@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from meter.backoff import delay
 from meter.delivery.reports import settlement_for
+from meter.errors import PluginError
 from meter.journal import Retry, Settlement
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ __all__ = ["MAX_ATTEMPTS", "Outcomes", "describe"]
 
 MAX_ATTEMPTS: Final = 10
 """An event that failed so often while the sink took others becomes a dead letter."""
-HELD_SECONDS: Final = 60.0
-"""How long a held or unmentioned event waits before it is offered again."""
+UNMENTIONED_SECONDS: Final = 60.0
+"""How long an event that the sink did not mention waits before it is offered again."""
 
 
 class Outcomes:
@@ -74,7 +75,7 @@ class Outcomes:
             report,
             filtered=self._within(batch, filtered),
             at=now,
-            next_at=now + timedelta(seconds=HELD_SECONDS),
+            next_at=now + timedelta(seconds=UNMENTIONED_SECONDS),
         )
         self._commit(settlement)
         self.last_success = self._clock.now()
@@ -82,6 +83,29 @@ class Outcomes:
             "meter_batch_delivered", sink_name=self._sink, batch=batch, report=report
         )
         self._announce_dead(batch, settlement)
+
+    def tended(self, report: Report) -> None:
+        """Record what a sink found beside deliveries.
+
+        Raises:
+            PluginError: the report speaks of a batch, and there was none.
+            JournalUnavailable: nothing was stored.
+        """
+        if report.delivered or report.duplicate or report.held or report.later or report.rejected:
+            raise PluginError("what it reports from `tend` is about events of a batch")
+        if report.recall or report.hasten or report.state:
+            now = self._clock.now()
+            self._commit(
+                Settlement(
+                    self._sink,
+                    "tend",
+                    None,
+                    now,
+                    recall=report.recall,
+                    hasten=report.hasten,
+                    state=report.state,
+                )
+            )
 
     def set_aside(
         self, suspects: Sequence[tuple[Batch, Exception]], filtered: Sequence[int]

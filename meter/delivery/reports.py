@@ -30,14 +30,14 @@ def settlement_for(
 
     Args:
         filtered: offsets below the batch's checkpoint that were never offered.
-        next_at: when what is held or not mentioned is to be offered again.
+        next_at: when what is not mentioned is to be offered again.
 
     Raises:
         PluginError: the report speaks of events that were not in the batch, or gives one
             event two outcomes. Guessing would lose or double somebody's usage.
     """
     offset_of = {event.event_id: o for event, o in zip(batch.events, batch.offsets, strict=True)}
-    outcomes = (report.delivered, report.duplicate, report.held, report.rejected)
+    outcomes = (report.delivered, report.duplicate, report.held, report.later, report.rejected)
     mentioned: set[str] = set()
     count = 0
     for outcome in outcomes:
@@ -48,6 +48,8 @@ def settlement_for(
         raise PluginError(f"its report speaks of {min(foreign)!r}, which was not in the batch")
     if count != len(mentioned):
         raise PluginError("its report gives an event more than one outcome")
+    if named := offset_of.keys() & report.recall.keys():
+        raise PluginError(f"its report recalls {min(named)!r}, which is in the batch itself")
     missing = offset_of.keys() - mentioned
     return Settlement(
         sink=sink,
@@ -56,8 +58,11 @@ def settlement_for(
         at=at,
         delivered=[offset_of[i] for i in (*report.delivered, *report.duplicate)],
         filtered=list(filtered),
-        held={offset_of[i]: Retry(reason, next_at) for i, reason in report.held.items()},
+        held={offset_of[i]: reason for i, reason in report.held.items()},
         retrying={offset_of[i]: Retry(NOT_MENTIONED, next_at) for i in missing},
+        later={offset_of[i]: Retry(when.reason, when.at) for i, when in report.later.items()},
         rejected={offset_of[i]: reason for i, reason in report.rejected.items()},
+        recall=report.recall,
+        hasten=report.hasten,
         state=report.state,
     )

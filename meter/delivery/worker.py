@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from meter.backoff import Backoff
@@ -40,8 +40,12 @@ PATIENCE: Final = 5
 """After so many rounds of that, the suspects are set aside all the same, so nothing blocks."""
 ONCE_ROUNDS: Final = 3
 """How many failing rounds a `--once` run allows a sink."""
-DUE_AT_ONCE: Final = 100
-"""How many retrying and held events are offered in one round."""
+TEND_SECONDS: Final = 1.0
+"""How often a sink may look after what is not a delivery."""
+SOON_SECONDS: Final = 75.0
+"""A `--once` run waits for what a sink put off for no longer than this: its next minute."""
+ONCE_SECONDS: Final = 300.0
+"""How long a `--once` run does so at the most."""
 
 
 class SinkWorker:
@@ -71,6 +75,11 @@ class SinkWorker:
         self._wake = threading.Event()
         self._halt = threading.Event()
         self._finishing = False
+        self._finish_by = 0.0
+        self._flushing = False
+        self._flush_asked = False
+        self._put_off_until: datetime | None = None
+        self._tended_at: float | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
@@ -91,10 +100,16 @@ class SinkWorker:
         self._journal.on_append(self._wake.set)
         self._thread.start()
 
-    def finish(self) -> None:
-        """Deliver what there is, then stop; do not wait for what is due later."""
-        self._finishing = True
+    def flush(self) -> None:
+        """Let everything leave now, and from now on, whatever pace the sink keeps otherwise."""
+        self._flushing = self._flush_asked = True
         self._wake.set()
+
+    def finish(self) -> None:
+        """Deliver what there is, then stop; wait only for what the sink put off a little."""
+        self._finish_by = self._clock.monotonic() + ONCE_SECONDS
+        self._finishing = True
+        self.flush()
 
     def stop(self) -> None:
         """Finish the batch in hand, then stop; wakes a waiting retry at once."""
@@ -112,9 +127,9 @@ class SinkWorker:
         try:
             while not self._halt.is_set():
                 try:
-                    if self._round():
+                    if self.step():
                         continue
-                    if self._finishing:
+                    if self._finishing and not self._put_off():
                         return
                     self._wake.wait(self._idle_seconds())
                     self._wake.clear()
@@ -132,11 +147,18 @@ class SinkWorker:
         finally:
             self._close()
 
-    def _round(self) -> bool:
-        """Deliver one batch of what is new, then what is due again; tell if there was any."""
+    def step(self) -> bool:
+        """Deliver one batch of what is new, then what is due again; tell if there was any.
+
+        What the thread does over and over. It raises what the sink raises.
+        """
         sink = self._sink or self._open()
+        if self._flush_asked:
+            self._flush_asked = False
+            self._hasten(("retrying", "held"))
         new = self._deliver_new(sink)
         due = self._deliver_due(sink)
+        self._tend(sink)
         return new or due
 
     def _deliver_new(self, sink: Sink) -> bool:
@@ -171,7 +193,7 @@ class SinkWorker:
         return True
 
     def _deliver_due(self, sink: Sink) -> bool:
-        due = self._journal.set_aside_due(self.name, self._clock.now(), DUE_AT_ONCE)
+        due = self._journal.exceptions.due(self.name, self._clock.now(), self._class.batch_size)
         if not due:
             return False
         entries = {entry.offset: entry for entry in due}
@@ -186,8 +208,32 @@ class SinkWorker:
         """Record what the sink reported; if it works (again), hasten what it failed on."""
         first = self._outcomes.last_success is None
         self._outcomes.settle(batch, report, filtered)
-        if self._backoff.succeed() or first:
-            self._journal.hasten(self.name, self._clock.now()).wait()
+        recovered = self._backoff.succeed()
+        for later in report.later.values():
+            if self._put_off_until is None or later.at > self._put_off_until:
+                self._put_off_until = later.at
+        if (recovered or first) and not report.later:
+            self._hasten(("retrying",))
+
+    def _hasten(self, states: Collection[str]) -> None:
+        self._journal.exceptions.hasten(self.name, self._clock.now(), states).wait()
+
+    def _tend(self, sink: Sink) -> None:
+        now = self._clock.monotonic()
+        if self._tended_at is not None and 0 <= now - self._tended_at < TEND_SECONDS:
+            return
+        self._tended_at = now
+        report = sink.tend()
+        if report is not None:
+            self._outcomes.tended(report)
+
+    def _put_off(self) -> bool:
+        """Tell whether the sink asked for something again within the minute."""
+        due = self._journal.exceptions.next_due(self.name)
+        if due is None or self._put_off_until is None or due > self._put_off_until:
+            return False
+        soon = due <= self._clock.now() + timedelta(seconds=SOON_SECONDS)
+        return soon and self._clock.monotonic() < self._finish_by
 
     def _offer(self, sink: Sink, batch: Batch) -> Iterator[tuple[Batch, Report | Exception]]:
         """Deliver a batch, in order; split it on an error until the poison event stands alone.
@@ -227,6 +273,8 @@ class SinkWorker:
             state=self._journal.sink_state(self.name, self._config.type),
             clock=self._clock,
             log=self._logger,
+            stopping=self._halt.is_set,
+            flushing=lambda: self._flushing,
         )
         self._sink = sink = self._class(self._config.options, context)
         position = sink.open()
@@ -291,7 +339,7 @@ class SinkWorker:
         return True
 
     def _idle_seconds(self) -> float:
-        due = self._journal.next_due(self.name)
+        due = self._journal.exceptions.next_due(self.name)
         if due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (due - self._clock.now()).total_seconds()))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meter.errors import JournalError
+from meter.journal.exceptions import ExceptionRow, Exceptions, ExceptionState, Place, Reason
 from meter.journal.interface import Journal
 from meter.journal.records import (
     Balance,
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Balance",
+    "ExceptionRow",
+    "ExceptionState",
+    "Exceptions",
     "Journal",
     "JournalTotals",
     "NewReceipt",
     "NewSession",
     "Opening",
+    "Place",
     "Quarantined",
+    "Reason",
     "Receipt",
     "Recorded",
     "Retry",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from meter.events import Event
+    from meter.journal.exceptions import Exceptions
     from meter.journal.records import (
         JournalTotals,
         NewReceipt,
         Quarantined,
         Receipt,
         Recorded,
-        SetAside,
         Settlement,
         SinkRow,
         StoredEvent,
@@ -40,6 +40,8 @@ class Journal(ABC):
     """Names this journal for ever; sinks keep it beside their own checkpoint."""
     sessions: Sessions
     """The streaming sessions."""
+    exceptions: Exceptions
+    """What is below a sink's checkpoint and not settled."""
 
     # -- events ------------------------------------------------------------------------
 
@@ -163,18 +165,6 @@ class Journal(ABC):
     @abstractmethod
     def delivered_beyond(self, name: str, checkpoint: int) -> bool:
         """Tell whether we recorded a delivery to this sink above a checkpoint."""
-
-    @abstractmethod
-    def set_aside_due(self, name: str, now: datetime, limit: int) -> list[SetAside]:
-        """Return the retrying and held events of a sink whose time has come."""
-
-    @abstractmethod
-    def next_due(self, name: str) -> datetime | None:
-        """Return when the next retrying or held event is due."""
-
-    @abstractmethod
-    def hasten(self, name: str, now: datetime) -> Ticket[None]:
-        """Make the retrying events of a sink due now: it works again."""
 
     @abstractmethod
     def park_sink(self, name: str, reason: str | None) -> Ticket[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["count_up_to", "pack", "unpack"]
+__all__ = ["contains", "count_up_to", "pack", "unpack"]
 
 
 def pack(offsets: Iterable[int]) -> str | None:
@@ -31,3 +31,8 @@ def unpack(packed: str | None) -> Iterator[range]:
 def count_up_to(packed: str | None, limit: int) -> int:
     """Count the offsets up to and including a limit."""
     return sum(len(range(r.start, min(r.stop, limit + 1))) for r in unpack(packed))
+
+
+def contains(packed: str | None, offset: int) -> bool:
+    """Tell whether an offset is among them."""
+    return any(offset in r for r in unpack(packed))

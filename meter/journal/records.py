@@ -167,18 +167,25 @@ class Settlement:
     Attributes:
         checkpoint: the sink's checkpoint from now on; None leaves it (retry, replay).
         delivered, filtered: journal offsets.
-        held, retrying: offset to what happens next. rejected: offset to the reason.
+        held: offset to the reason; when it is due follows from how long it has been held.
+        retrying, later: offset to what happens next; `later` is no failure.
+        rejected: offset to the reason.
+        recall: event ids to the reason; see `Exceptions.recall`.
+        hasten: everything held or retrying is due now.
     """
 
     sink: str
-    purpose: Literal["new", "retry", "replay"]
+    purpose: Literal["new", "retry", "replay", "tend"]
     checkpoint: int | None
     at: datetime
     delivered: Sequence[int] = ()
     filtered: Sequence[int] = ()
-    held: Mapping[int, Retry] = field(default_factory=dict)
+    held: Mapping[int, str] = field(default_factory=dict)
     retrying: Mapping[int, Retry] = field(default_factory=dict)
+    later: Mapping[int, Retry] = field(default_factory=dict)
     rejected: Mapping[int, str] = field(default_factory=dict)
+    recall: Mapping[str, str] = field(default_factory=dict)
+    hasten: bool = False
     state: Sequence[StateWrite] = ()
 
 

@@ -15,6 +15,7 @@ from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks
 from meter.journal.interface import Journal
 from meter.journal.lock import RunLock
 from meter.journal.records import JournalTotals, Ticket
+from meter.journal.sqlite_exceptions import SqliteExceptions
 from meter.journal.sqlite_schema import prepare
 from meter.journal.sqlite_sessions import SqliteSessions
 from meter.journal.sqlite_sinks import SqliteSinkState
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
         Quarantined,
         Receipt,
         Recorded,
-        SetAside,
         Settlement,
         SinkRow,
         StoredEvent,
@@ -88,6 +88,7 @@ class SqliteJournal(Journal):
                 raise _unusable(path, str(error)) from None
             raise
         self.sessions = SqliteSessions(self._select, self._writer.call, clock)
+        self.exceptions = SqliteExceptions(self._select, self._writer.call)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
@@ -267,22 +268,6 @@ class SqliteJournal(Journal):
             (name, checkpoint),
         )
         return bool(rows)
-
-    def set_aside_due(self, name: str, now: datetime, limit: int) -> list[SetAside]:
-        """Return the retrying and held events of a sink whose time has come."""
-        return sqlite_sinks.due(self._reader, name, now, limit)
-
-    def next_due(self, name: str) -> datetime | None:
-        """Return when the next retrying or held event is due."""
-        rows = self._select(
-            "SELECT min(next_at) FROM exceptions WHERE sink = ? AND state IN ('retrying', 'held')",
-            (name,),
-        )
-        return None if rows[0][0] is None else sqlite_events.from_micros(rows[0][0])
-
-    def hasten(self, name: str, now: datetime) -> Ticket[None]:
-        """Make the retrying events of a sink due now: it works again."""
-        return self._writer.call(lambda c: sqlite_sinks.hasten(c, name, now))
 
     def park_sink(self, name: str, reason: str | None) -> Ticket[None]:
         """Keep why a sink stopped, or None when it goes on."""

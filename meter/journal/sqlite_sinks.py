@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from meter.events import decode_event
 from meter.journal import offsets, sqlite_events
-from meter.journal.records import Balance, SetAside, Settlement, SinkRow
+from meter.journal.records import Balance, Settlement, SinkRow
 from meter.journal.sqlite_events import from_micros, to_micros
 from meter.sinks import StateWrite
 
 if TYPE_CHECKING:
     from meter.journal.records import Ticket
 
-__all__ = ["SqliteSinkState", "balances", "due", "hasten", "register", "rewind", "settle"]
+__all__ = [
+    "FILTERED_AROUND",
+    "SqliteSinkState",
+    "balances",
+    "hasten",
+    "recall",
+    "register",
+    "rewind",
+    "settle",
+    "write_state",
+]
 
 
 def register(
@@ -63,11 +73,24 @@ def _recorded(connection: sqlite3.Connection) -> int:
     return int(n)
 
 
-_SET_ASIDE = (
+_HELD_MICROS: Final = (60_000_000, 3_600_000_000)
+"""A held event waits as long as it has been held so far, within these bounds."""
+
+_SET_ASIDE: Final = (
     "INSERT INTO exceptions (sink, offset, state, reason, attempts, first_at, changed_at, next_at)"
-    " VALUES (?, ?, ?, ?, 1, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
-    " reason = excluded.reason, attempts = attempts + 1, changed_at = excluded.changed_at,"
-    " next_at = excluded.next_at"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    " reason = excluded.reason, attempts = attempts + excluded.attempts,"
+    " changed_at = excluded.changed_at, next_at = excluded.next_at"
+)
+_HOLD: Final = (
+    "INSERT INTO exceptions (sink, offset, state, reason, attempts, first_at, changed_at, next_at)"
+    " VALUES (?1, ?2, 'held', ?3, 0, ?4, ?4, ?4 + ?5)"
+    " ON CONFLICT DO UPDATE SET state = 'held', reason = excluded.reason,"
+    " changed_at = excluded.changed_at, next_at = ?4 + min(max(?4 - first_at, ?5), ?6)"
+)
+FILTERED_AROUND: Final = (
+    "SELECT filtered FROM deliveries WHERE sink = ? AND filtered IS NOT NULL"
+    " AND first_offset <= ? AND last_offset >= ?"
 )
 
 
@@ -91,17 +114,26 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
             " attempts = attempts + 1 WHERE sink = ? AND offset = ?",
             [(at, s.sink, offset) for offset in s.delivered],
         )
-    waiting = [(o, "held", r.reason, to_micros(r.next_at)) for o, r in s.held.items()]
-    waiting += [(o, "retrying", r.reason, to_micros(r.next_at)) for o, r in s.retrying.items()]
+    connection.executemany(
+        _HOLD, [(s.sink, o, reason, at, *_HELD_MICROS) for o, reason in s.held.items()]
+    )
     connection.executemany(
         _SET_ASIDE,
-        [(s.sink, o, state, reason, at, at, next_at) for o, state, reason, next_at in waiting]
-        + [(s.sink, o, "dead", reason, at, at, None) for o, reason in s.rejected.items()],
+        [
+            (s.sink, o, "retrying", r.reason, attempts, at, at, to_micros(r.next_at))
+            for attempts, waiting in ((1, s.retrying), (0, s.later))
+            for o, r in waiting.items()
+        ]
+        + [(s.sink, o, "dead", reason, 1, at, at, None) for o, reason in s.rejected.items()],
     )
     write_state(connection, s.state)
+    if s.recall:
+        recall(connection, s.sink, s.recall, s.at)
+    if s.hasten:
+        hasten(connection, s.sink, s.at, ("retrying", "held"))
     if s.purpose != "new" and not (s.delivered or s.rejected):
         return  # offered again in vain: the exception's row says it all
-    touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.rejected]
+    touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.later, *s.rejected]
     connection.execute(
         "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -115,6 +147,33 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
             at,
         ),
     )
+
+
+def recall(
+    connection: sqlite3.Connection, sink: str, reasons: Mapping[str, str], now: datetime
+) -> list[str]:
+    """Turn delivered events into retrying ones that are due now; answer which were delivered."""
+    at = to_micros(now)
+    recalled = []
+    for event_id, reason in reasons.items():
+        row = connection.execute(
+            "SELECT e.offset, x.state FROM events e JOIN sinks s ON s.name = ?"
+            " LEFT JOIN exceptions x ON x.sink = s.name AND x.offset = e.offset"
+            " WHERE e.event_id = ? AND e.offset <= s.checkpoint",
+            (sink, event_id),
+        ).fetchone()
+        if row is None or row[1] not in (None, "delivered"):
+            continue
+        offset, state = row
+        if state is None and any(
+            offsets.contains(packed, offset)
+            for (packed,) in connection.execute(FILTERED_AROUND, (sink, offset, offset))
+        ):
+            continue
+        connection.execute(_SET_ASIDE, (sink, offset, "retrying", reason, 0, at, at, at))
+        connection.execute("UPDATE sinks SET delivered = delivered - 1 WHERE name = ?", (sink,))
+        recalled.append(event_id)
+    return recalled
 
 
 def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
@@ -164,25 +223,13 @@ def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
     return checkpoint
 
 
-def due(connection: sqlite3.Connection, name: str, now: datetime, limit: int) -> list[SetAside]:
-    """Return retrying and held events whose time has come, longest due first."""
-    return [
-        SetAside(offset, decode_event(body), state, attempts, from_micros(tried))
-        for offset, body, state, attempts, tried in connection.execute(
-            "SELECT x.offset, e.body, x.state, x.attempts, x.changed_at"
-            " FROM exceptions x JOIN events e USING (offset)"
-            " WHERE x.sink = ? AND x.state IN ('retrying', 'held') AND x.next_at <= ?"
-            " ORDER BY x.next_at, x.offset LIMIT ?",
-            (name, to_micros(now), limit),
-        )
-    ]
-
-
-def hasten(connection: sqlite3.Connection, name: str, now: datetime) -> None:
-    """Make a sink's retrying events due now."""
-    connection.execute(
-        "UPDATE exceptions SET next_at = ? WHERE sink = ? AND state = 'retrying' AND next_at > ?",
-        (to_micros(now), name, to_micros(now)),
+def hasten(
+    connection: sqlite3.Connection, name: str, now: datetime, states: Collection[str]
+) -> None:
+    """Make a sink's events of these states due now."""
+    connection.executemany(
+        "UPDATE exceptions SET next_at = ? WHERE sink = ? AND state = ? AND next_at > ?",
+        [(to_micros(now), name, state, to_micros(now)) for state in states],
     )
 
 
@@ -251,6 +298,16 @@ class SqliteSinkState:
             "SELECT value FROM sink_state WHERE scope = ? AND key = ?", (self.scope, key)
         )
         return str(rows[0][0]) if rows else None
+
+    def get_many(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of those keys that are there."""
+        return dict(
+            self.select(
+                "SELECT key, value FROM sink_state WHERE scope = ?"
+                " AND key IN (SELECT value FROM json_each(?))",
+                (self.scope, json.dumps(list(keys))),
+            )
+        )
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int = 1000

@@ -13,6 +13,7 @@ from meter.collectors.intake import Intake
 from meter.collectors.interface import CollectorContext
 from meter.collectors.overdue import abandon_overdue, keep_abandoning
 from meter.delivery import Delivery
+from meter.delivery.contexts import unopened
 from meter.errors import MeterError
 from meter.logs import FieldLogger
 
@@ -120,6 +121,11 @@ class Run:
             (f"collectors.{name}", route)
             for name, collector in self._collectors.items()
             for route in collector.routes()
+        ]
+        routes += [
+            (f"sinks.{name}", route)
+            for name, entry in self._config.sinks.items()
+            for route in unopened(entry, journal=self._journal, clock=self._clock).routes()
         ]
         options = self._config.server
         issuers = {n: c for n, c in self._collectors.items() if isinstance(c, StreamingCollector)}

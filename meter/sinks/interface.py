@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -14,17 +16,20 @@ if TYPE_CHECKING:
 
     from meter.clock import Clock
     from meter.events import Event
+    from meter.http import Route
     from meter.sinks import options as _options
 
 __all__ = [
     "Batch",
     "Guarantee",
+    "Later",
     "Position",
     "Report",
     "Sink",
     "SinkContext",
     "SinkState",
     "StateWrite",
+    "Total",
 ]
 
 
@@ -74,14 +79,30 @@ class StateWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class Later:
+    """An event that is on its way: why it is not there yet, and when the sink wants it again."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What a sink says became of a batch, by event id. What it does not mention is retried.
 
     Attributes:
         delivered: safe at the destination now.
         duplicate: was there already; counts as delivered.
-        held: cannot be placed yet, with the reason; the sink wants it again later.
+        held: cannot be placed until a person or a mapping frees it, with the reason; offered
+            again after a minute, then ever more rarely, up to an hour.
+        later: on its way or waiting for its time; offered again at the time that is named. It
+            is no failure, and `meter run --once` waits for what is due within a minute or so.
         rejected: refused for good, with the reason; becomes a dead letter.
+        recall: events, *not* of this batch, that were delivered once and that the destination
+            turned out not to have, with the reason: they are offered again at once. Only what
+            was delivered is recalled; other names are ignored.
+        hasten: offer everything that is held or waiting again at once: what stood in its way
+            may be gone (a mapping changed).
         state: writes to the sink's durable state, committed **in the same transaction** as
             this report and the checkpoint.
     """
@@ -89,13 +110,35 @@ class Report:
     delivered: Collection[str] = ()
     duplicate: Collection[str] = ()
     held: Mapping[str, str] = field(default_factory=dict)
+    later: Mapping[str, Later] = field(default_factory=dict)
     rejected: Mapping[str, str] = field(default_factory=dict)
+    recall: Mapping[str, str] = field(default_factory=dict)
+    hasten: bool = False
     state: Sequence[StateWrite] = ()
 
     @classmethod
     def everything(cls, batch: Batch, *, state: Sequence[StateWrite] = ()) -> Report:
         """Return the report of a batch that was delivered whole."""
         return cls(delivered=[event.event_id for event in batch.events], state=state)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a destination counts of one thing, beside what was delivered to it.
+
+    Attributes:
+        whose: the customer, in the destination's own words.
+        what: what is counted, such as a meter's name.
+        unit: of both figures, such as `second`.
+        delivered: the sum of what this sink delivered.
+        counted: what the destination says it has.
+    """
+
+    whose: str
+    what: str
+    unit: str
+    delivered: Decimal
+    counted: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +167,9 @@ class SinkState(Protocol):
 
     def get(self, key: str) -> str | None:
         """Return the value under a key, or None."""
+
+    def get_many(self, keys: Collection[str]) -> dict[str, str]:
+        """Return the values of those keys that are there, from one moment."""
 
     def scan(
         self, prefix: str = "", *, after: str = "", limit: int = 1000
@@ -157,6 +203,10 @@ class SinkContext:
         state: durable state of your own.
         clock: ask it for the time instead of the machine.
         log: already carries the sink's name.
+        stopping: tells that meter wants to end: a delivery that takes long should return what
+            it has; what it does not mention is offered again by the next run.
+        flushing: tells that everything should leave now (`meter run --once`), whatever pace a
+            sink keeps otherwise.
     """
 
     name: str
@@ -164,6 +214,8 @@ class SinkContext:
     state: SinkState
     clock: Clock
     log: logging.LoggerAdapter[logging.Logger]
+    stopping: Callable[[], bool] = lambda: False
+    flushing: Callable[[], bool] = lambda: False
 
 
 class Sink(ABC):
@@ -215,6 +267,65 @@ class Sink(ABC):
             RetryableSinkError: the whole batch later.
             FatalSinkError: parks the sink, keeps everything.
         """
+
+    def tend(self) -> Report | None:
+        """Do what is due beside deliveries, such as checking the destination's own books.
+
+        Called about once a second in the sink's thread while it is open, also when there is
+        nothing to deliver; return quickly when nothing is due. Errors count as for `deliver`.
+
+        Returns:
+            A report with `recall`, `hasten` and `state` only, or None.
+        """
+        return None
+
+    def status(self) -> Sequence[str]:
+        """Say what a person should know of this sink, a line each, for `meter status`.
+
+        Called on an instance that was never opened, perhaps in another process and beside the
+        running one: read `context.state`, touch nothing outside.
+        """
+        return ()
+
+    def explain(self, reference: str) -> Sequence[str]:
+        """Say what became of one event, a line each, for `meter events`.
+
+        Called like `status`.
+
+        Args:
+            reference: an event id, or a name under which the destination knows something.
+
+        Returns:
+            Nothing when this sink does not know the reference.
+        """
+        del reference
+        return ()
+
+    def routes(self) -> Sequence[Route]:
+        """Return HTTP routes of this sink's own, for what its destination sends back.
+
+        Called once, on an instance that is never opened. A handler runs in the server's event
+        loop: keep what came in `context.state` (`await asyncio.to_thread(state.commit, …)`)
+        before answering 2xx, and act on it in `tend`.
+        """
+        return ()
+
+    def check(self) -> Sequence[str]:
+        """Try keys and addresses for `meter check --connect`, and say what was found.
+
+        Called like `status`, but may reach outside; it changes nothing there.
+
+        Raises:
+            SinkError: what is wrong, and what to do.
+        """
+        return ()
+
+    def totals(self) -> Sequence[Total]:
+        """Ask the destination for its own sums, beside what was delivered to it.
+
+        Called like `check`. Nothing, the default: the destination cannot be asked.
+        """
+        return ()
 
     @classmethod
     def sandboxed(cls, options: Any, doubles: Mapping[str, str]) -> Any:

@@ -43,7 +43,7 @@ def test_every_recorded_event_has_one_place_at_every_moment(
         checkpoint=offsets[7],
         delivered=offsets[:3],
         filtered=offsets[3:5],
-        held={offsets[5]: later},
+        held={offsets[5]: "no such customer"},
         retrying={offsets[6]: later},
         rejected={offsets[7]: "no such meter"},
     )
@@ -51,16 +51,16 @@ def test_every_recorded_event_has_one_place_at_every_moment(
     assert (balance.delivered, balance.filtered, balance.held) == (3, 2, 1)
     assert (balance.retrying, balance.dead_lettered, balance.pending) == (1, 1, 2)
     assert balance.balances
-    assert journal.set_aside_due("out", clock.now(), 10) == []
-    assert journal.next_due("out") == later.next_at
-    clock.advance(seconds=5)
-    due = journal.set_aside_due("out", clock.now(), 10)
-    assert [(e.offset, e.state) for e in due] == [(offsets[5], "held"), (offsets[6], "retrying")]
+    assert journal.exceptions.due("out", clock.now(), 10) == []
+    assert journal.exceptions.next_due("out") == later.next_at
+    clock.advance(seconds=60)
+    due = journal.exceptions.due("out", clock.now(), 10)
+    assert [(e.offset, e.state) for e in due] == [(offsets[6], "retrying"), (offsets[5], "held")]
     _settle(journal, purpose="retry", delivered=offsets[5:7])
     balance = _balance(journal)
     assert (balance.delivered, balance.held, balance.retrying) == (5, 0, 0)
     assert balance.balances
-    assert journal.next_due("out") is None
+    assert journal.exceptions.next_due("out") is None
 
 
 def test_a_replay_moves_no_counter_and_no_checkpoint(journal: Journal) -> None:
@@ -102,9 +102,9 @@ def test_hastening_makes_what_is_retrying_due(journal: Journal, clock: FakeClock
     offsets = _fill(journal, 2)
     _register(journal)
     later = Retry("down", clock.now() + timedelta(hours=1))
-    _settle(journal, checkpoint=offsets[1], retrying={offsets[0]: later}, held={offsets[1]: later})
-    journal.hasten("out", clock.now()).wait()
-    assert [e.offset for e in journal.set_aside_due("out", clock.now(), 9)] == [offsets[0]]
+    _settle(journal, checkpoint=offsets[1], retrying={offsets[0]: later}, held={offsets[1]: "late"})
+    journal.exceptions.hasten("out", clock.now()).wait()
+    assert [e.offset for e in journal.exceptions.due("out", clock.now(), 9)] == [offsets[0]]
 
 
 @pytest.mark.parametrize("back_to", range(11))

@@ -1,0 +1,132 @@
+"""The exceptions to the sinks' checkpoints: what is below one and not settled, or was not once.
+
+An exception is `retrying` (offered again when due), `held` (as `retrying`, but what it waits for
+is a person or a mapping), `dead` (a dead letter), or `delivered` in the end.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from meter.events import Event
+    from meter.journal.records import SetAside, SinkRow, Ticket
+    from meter.sinks import StateWrite
+
+__all__ = ["ExceptionRow", "ExceptionState", "Exceptions", "Place", "Reason"]
+
+ExceptionState = Literal["retrying", "held", "dead", "delivered"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """One exception, with its event.
+
+    Attributes:
+        attempts: how often the sink was offered it and failed or refused.
+        first_at, changed_at: when it was set aside, and last changed, UTC.
+        next_at: when it is due; None when nothing more happens by itself.
+    """
+
+    sink: str
+    offset: int
+    event: Event
+    state: ExceptionState
+    reason: str
+    attempts: int
+    first_at: datetime
+    changed_at: datetime
+    next_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """How many exceptions of one sink have the same state and reason."""
+
+    sink: str
+    state: ExceptionState
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one event stands for one sink.
+
+    Attributes:
+        state: one of the exceptions', or `pending`, `filtered`, `delivered`.
+        row: the exception, where there is or was one.
+    """
+
+    sink: str
+    state: str
+    row: ExceptionRow | None
+
+
+class Exceptions(ABC):
+    """The exceptions of one journal. Methods may be called from any thread."""
+
+    @abstractmethod
+    def due(self, sink: str, now: datetime, limit: int) -> list[SetAside]:
+        """Return the retrying and held events of a sink whose time has come, longest due first."""
+
+    @abstractmethod
+    def next_due(self, sink: str) -> datetime | None:
+        """Return when the next retrying or held event is due."""
+
+    @abstractmethod
+    def hasten(
+        self, sink: str, now: datetime, states: Collection[str] = ("retrying",)
+    ) -> Ticket[None]:
+        """Make events of these states due now: what stood in their way may be gone."""
+
+    @abstractmethod
+    def recall(
+        self, sink: str, reasons: Mapping[str, str], now: datetime, state: Iterable[StateWrite] = ()
+    ) -> Ticket[list[str]]:
+        """Offer delivered events again, by event id, with the reason; answers which were.
+
+        What is pending, filtered, or an exception already stays as it is. `state` is written in
+        the same transaction.
+        """
+
+    @abstractmethod
+    def redrive(self, sink: str, wanted: Collection[int], now: datetime) -> Ticket[int]:
+        """Offer dead letters again, by offset; answers how many were dead."""
+
+    @abstractmethod
+    def rows(
+        self,
+        *,
+        sinks: Collection[str] = (),
+        states: Collection[str] = (),
+        after: tuple[str, int] = ("", 0),
+        limit: int = 1000,
+    ) -> list[ExceptionRow]:
+        """Return exceptions in order of sink and offset, beyond `after`; empty filters mean all."""
+
+    @abstractmethod
+    def reasons(self, limit: int = 20) -> list[Reason]:
+        """Count what is held, retrying or dead, by reason: the `limit` most frequent of each."""
+
+    @abstractmethod
+    def places(self, event_id: str) -> list[Place]:
+        """Return where an event stands for each sink; empty when there is no such event."""
+
+    # -- where a sink stands, for what is no exception --------------------------------------
+
+    @abstractmethod
+    def sink(self, name: str) -> SinkRow | None:
+        """Return what the journal keeps of a sink; None before it first ran."""
+
+    @abstractmethod
+    def start(self, name: str) -> int:
+        """Return the offset up to which the sink was never given anything (`start: now`)."""
+
+    @abstractmethod
+    def is_filtered(self, name: str, offset: int) -> bool:
+        """Tell whether an event at or below the checkpoint was filtered out."""
