@@ -13,6 +13,8 @@ from typing import Any
 import click
 
 from meter.cli.check import check
+from meter.cli.dead_letters import dead_letters
+from meter.cli.events import events
 from meter.cli.plugins import plugins
 from meter.cli.run import run
 from meter.cli.sandbox import sandbox
@@ -48,7 +50,17 @@ def cli() -> None:
     """
 
 
-for _command in (run, check, status, sessions, token, plugins, sandbox):
+for _command in (
+    run,
+    check,
+    status,
+    events,
+    dead_letters,
+    sessions,
+    token,
+    plugins,
+    sandbox,
+):
     cli.add_command(_command)
 
 

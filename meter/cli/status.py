@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container
+import shlex
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from meter.commands.arguments import as_json, pipelines_file, read_config
-from meter.commands.tables import table
+from meter.commands.arguments import as_json, naming, pipelines_file, read_config
+from meter.commands.moments import age
+from meter.commands.tables import one_line, table
 
 if TYPE_CHECKING:
-    from meter.journal import JournalTotals
+    from meter.commands.asking import Answer
+    from meter.journal import JournalTotals, Reason
     from meter.plugins import Plugins
 
 __all__ = ["status"]
 
-_PLACES = ("delivered", "filtered", "dead_lettered", "held", "retrying", "pending")
+_PLACES: Final = ("delivered", "filtered", "dead_lettered", "held", "retrying", "pending")
+_WORDS: Final = ("dead", "held", "retrying", "waiting")
+"""What is the matter, the worst first; `waiting` is counted as retrying, and is no trouble."""
+REASONS: Final = 10
+"""How many reasons are shown for a sink."""
 
 
 @click.command()
@@ -30,9 +37,11 @@ _PLACES = ("delivered", "filtered", "dead_lettered", "held", "retrying", "pendin
 def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     """Show the balance of every sink of PIPELINES; works beside a running `meter run`.
 
-    Exit 1 only when a sum does not balance.
+    Below it: why events are dead letters, held or retrying, what each sink says of itself, and
+    what to do. Exit 1 only when a sum does not balance.
     """
     from meter.clock import SystemClock
+    from meter.commands.asking import ask
     from meter.journal import open_journal
 
     config = read_config(pipelines, plugins, looking=True)
@@ -40,13 +49,20 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     journal = open_journal(config.journal, clock, create=False)
     try:
         totals = journal.totals()
+        reasons = journal.exceptions.reasons(REASONS)
+        answers = {
+            name: ask(entry, lambda sink: sink.status(), journal=journal, clock=clock)
+            for name, entry in config.sinks.items()
+        }
         strange = sorted(journal.sessions.collectors() - config.collectors.keys())
     finally:
         journal.close()
     if as_json:
-        click.echo(json.dumps(_document(totals), indent=2, default=str))
+        document = _document(totals, reasons, answers)
+        click.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))
     else:
         _print(totals, clock.now(), config.sinks)
+        _print_sinks(totals, reasons, answers, naming(pipelines))
     for name in strange:
         click.echo(
             f"warning: there are sessions of a collector {name!r}, and the file has none of that "
@@ -57,9 +73,14 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _document(totals: JournalTotals) -> dict[str, Any]:
+def _document(
+    totals: JournalTotals, reasons: Sequence[Reason], answers: Mapping[str, Answer]
+) -> dict[str, Any]:
     document = asdict(totals)
     document["balances"] = [{**asdict(b), "balances": b.balances} for b in totals.balances]
+    document["reasons"] = [asdict(reason) for reason in reasons]
+    document["sinks"] = {name: list(answer.lines) for name, answer in answers.items()}
+    document["faults"] = {name: a.error for name, a in answers.items() if a.error is not None}
     return document
 
 
@@ -71,7 +92,7 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
     click.echo(f"receipts     {receipts or 'none'}")
     if totals.oldest_open_receipt is not None:
         click.echo(
-            f"             the oldest open one is {_age(now, totals.oldest_open_receipt)} old"
+            f"             the oldest open one is {age(now, totals.oldest_open_receipt)} old"
         )
     sessions = ", ".join(f"{n} {state}" for state, n in sorted(totals.sessions.items()))
     if sessions or any(kind.startswith("stream_") for kind in totals.events):
@@ -89,7 +110,7 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
             balance.recorded,
             *(getattr(balance, place) for place in _PLACES),
             "yes" if balance.balances else f"NO: {balance.accounted} accounted for",
-            f"{_age(now, balance.oldest_pending)} old" if balance.oldest_pending else "",
+            f"{age(now, balance.oldest_unsettled)} old" if balance.oldest_unsettled else "",
         )
         for balance in totals.balances
     ]
@@ -98,20 +119,59 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
         "recorded",
         *(p.replace("_", "-") for p in _PLACES),
         "balances",
-        "oldest pending",
+        "oldest unsettled",
     )
     click.echo(table(header, rows, right=range(1, 8)))
     for balance in totals.balances:
         if balance.parked:
             click.echo(
-                f"\n{balance.sink} is parked: {balance.parked}\n"
+                f"\n{balance.sink} is parked: {one_line(balance.parked)}\n"
                 "  put it right, then restart `meter run`"
+            )
+        elif balance.trouble:
+            click.echo(
+                f"\n{balance.sink} fails: {one_line(balance.trouble)}\n"
+                "  nothing is lost; a running `meter run` tries again, at most a minute apart"
             )
 
 
-def _age(now: datetime, then: datetime) -> str:
-    seconds = max(0, int((now - then).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
+def _print_sinks(
+    totals: JournalTotals, reasons: Sequence[Reason], answers: Mapping[str, Answer], file: str
+) -> None:
+    """Say of each sink why events are not delivered, and what it says of itself."""
+    balances = {balance.sink: balance for balance in totals.balances}
+    for name in [*answers, *sorted(balances.keys() - answers.keys())]:
+        answer = answers.get(name)
+        found = sorted((r for r in reasons if r.sink == name), key=lambda r: _WORDS.index(_word(r)))
+        lines = [f"{_word(r):<8}  {r.count:>6}  {r.reason}" for r in found[:REASONS]]
+        if name in balances:
+            b = balances[name]
+            others = b.dead_lettered + b.held + b.retrying - sum(r.count for r in found[:REASONS])
+            if others > 0:
+                lines.append(f"and {others} more, for other reasons")
+        if answer is not None:
+            lines += answer.lines
+            if answer.error is not None:
+                lines.append(f"cannot say how it stands: {answer.error}")
+        lines += _next_steps(name, found, file) if answer is not None else []
+        if lines:
+            click.echo(f"\n{name}" if answer is not None else f"\n{name} (not in the file)")
+        for line in lines:
+            click.echo(f"  {one_line(line)}")
+
+
+def _word(reason: Reason) -> str:
+    return "waiting" if reason.put_off else reason.state
+
+
+def _next_steps(sink: str, found: Sequence[Reason], file: str) -> list[str]:
+    """Say what a person can do; what merely waits, or is tried again anyway, needs nobody."""
+    steps = []
+    if any(reason.state == "dead" for reason in found):
+        steps.append(
+            f"to see the dead letters, and offer them again: meter dead-letters{file} --sink {sink}"
+        )
+    stuck = next((r for r in found if not r.put_off), None)
+    if stuck is not None:
+        steps.append(f"to see one event in full: meter events {shlex.quote(stuck.first)}{file}")
+    return steps

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
-    from meter.config import Config
+    from meter.config import Config, SinkConfig
     from meter.plugins import Plugins
 
-__all__ = ["UNSET", "as_json", "pipelines_file", "read_config"]
+__all__ = ["UNSET", "as_json", "naming", "pipelines_file", "read_config", "sink_named"]
+
+DEFAULT_FILE: Final = "pipelines.yaml"
 
 pipelines_file = click.argument(
-    "pipelines", default="pipelines.yaml", type=click.Path(path_type=Path, dir_okay=False)
+    "pipelines", default=DEFAULT_FILE, type=click.Path(path_type=Path, dir_okay=False)
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -45,3 +48,22 @@ def read_config(path: Path, plugins: Plugins, *, looking: bool = False) -> Confi
     for warning in config.warnings:
         click.echo(f"warning: {warning}", err=True)
     return config
+
+
+def naming(path: Path) -> str:
+    """Return what a command line needs to name the same file: nothing for the default one."""
+    return "" if str(path) == DEFAULT_FILE else f" {shlex.quote(str(path))}"
+
+
+def sink_named(config: Config, name: str) -> SinkConfig:
+    """Return the sink that `--sink` names.
+
+    Raises:
+        ConfigurationError: the file has none of that name; the text lists those that it has.
+    """
+    from meter.errors import ConfigurationError
+
+    if name not in config.sinks:
+        known = ", ".join(sorted(config.sinks)) or "none"
+        raise ConfigurationError(f"{config.path}: no sink {name!r} there; known: {known}")
+    return config.sinks[name]

@@ -18,7 +18,7 @@ from meter.journal import open_journal
 
 if TYPE_CHECKING:
     from meter.clock import Clock
-    from meter.config import Config, SinkConfig
+    from meter.config import Config, SinkConfig, Start
     from meter.events import Event
     from meter.journal import Journal, SinkRow
     from meter.plugins import Plugins
@@ -31,7 +31,7 @@ PAGE: Final = 5_000
 DELIVERY_GRACE_SECONDS: Final = 8.0
 """For the batch in hand, when somebody presses Ctrl-C."""
 
-Where = Literal["pending", "retrying", "held", "dead", "delivered", "filtered"]
+Where = Literal["pending", "retrying", "held", "dead", "delivered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ class SinkDesk:
         journal: Journal,
         plugins: Plugins,
         clock: Clock,
+        looking: bool = False,
     ) -> None:
         """Make the instance; `sink_desk` is the way to get one."""
         self.name = entry.name
@@ -75,22 +76,24 @@ class SinkDesk:
         self._plugins = plugins
         self._config = config
         self._entry = entry
+        self._looking = looking
 
     def row(self) -> SinkRow | None:
         """Return what the journal keeps of the sink; None before its first run."""
         return self._journal.exceptions.sink(self.name)
 
     def standings(self, *, unsettled: bool = False) -> Iterator[Standing]:
-        """Yield the events that the sink's pipelines admit, in order, and where each stands.
+        """Yield the events that are this sink's, in order, and where each stands.
+
+        What is pending is so by the filters of today's file; what was filtered out, or delivered,
+        under an earlier one stays so (DESIGN §7). What was recorded before the sink first ran
+        with `start: now` is left out, as is what its first run would skip.
 
         Args:
             unsettled: only those that are pending, retrying, held or dead.
-
-        What was recorded before the sink first ran with `start: now` is left out, as is what its
-        first run would skip.
         """
         row = self.row()
-        start = self._entry.start or self._entry.extension.cls.default_start
+        start = self._start()
         if row is None:
             if start == "now":
                 return
@@ -98,13 +101,8 @@ class SinkDesk:
         else:
             checkpoint, not_before = row.checkpoint, row.not_before
             skipped = self._journal.exceptions.start(self.name)
+        yield from self._exceptions(checkpoint) if unsettled else self._below(skipped, checkpoint)
         admits = predicate_for(self.name, self._config.pipelines.values(), not_before)
-        for offset, event, state, reason in self._below(skipped, checkpoint, unsettled=unsettled):
-            if state is not None:
-                if not (unsettled and state == "delivered"):
-                    yield Standing(event, state, reason)
-            elif admits(event) and not self._journal.exceptions.is_filtered(self.name, offset):
-                yield Standing(event, "delivered")
         after = max(checkpoint, skipped)
         while stored := self._journal.read(after, PAGE):
             for entry in stored:
@@ -112,36 +110,44 @@ class SinkDesk:
                     yield Standing(entry.event, "pending")
             after = stored[-1].offset
 
-    def _below(
-        self, skipped: int, checkpoint: int, *, unsettled: bool
-    ) -> Iterator[tuple[int, Event, Any, str]]:
-        """Yield what lies at or below the checkpoint: all of it, or only the exceptions."""
-        if unsettled:
-            after = (self.name, 0)
-            while rows := self._journal.exceptions.rows(
-                sinks=[self.name], states=["retrying", "held", "dead"], after=after, limit=PAGE
-            ):
-                for row in rows:
-                    yield row.offset, row.event, row.state, row.reason
-                after = (rows[-1].sink, rows[-1].offset)
-            return
+    def _exceptions(self, checkpoint: int) -> Iterator[Standing]:
+        """Yield what is set aside; beyond the checkpoint that was read it still counts as new."""
+        after = (self.name, 0)
+        while rows := self._journal.exceptions.rows(
+            sinks=[self.name], states=["retrying", "held", "dead"], after=after, limit=PAGE
+        ):
+            for row in rows:
+                if row.offset > checkpoint:
+                    return
+                yield Standing(row.event, row.state, row.reason)
+            after = (rows[-1].sink, rows[-1].offset)
+
+    def _below(self, skipped: int, checkpoint: int) -> Iterator[Standing]:
+        """Yield what lies at or below the checkpoint, less what was skipped or filtered out."""
         at = skipped
         while stored := self._journal.read(at, PAGE):
             end = stored[-1].offset
+            # More than the page may be set aside beyond its end, never within it.
             set_aside = {
                 row.offset: row
                 for row in self._journal.exceptions.rows(
                     sinks=[self.name], after=(self.name, at), limit=PAGE
                 )
-                if row.offset <= end
+            }
+            filtered = {
+                offset
+                for found in self._journal.exceptions.filtered(self.name, at + 1, end)
+                for offset in found
             }
             for entry in stored:
                 if entry.offset > checkpoint:
                     return
-                found = set_aside.get(entry.offset)
-                state = None if found is None else found.state
-                reason = found.reason if found is not None and state != "delivered" else ""
-                yield entry.offset, entry.event, state, reason
+                row = set_aside.get(entry.offset)
+                if row is not None:
+                    reason = "" if row.state == "delivered" else row.reason
+                    yield Standing(entry.event, row.state, reason)
+                elif entry.offset not in filtered:
+                    yield Standing(entry.event, "delivered")
             at = end
 
     def find(self, event_id: str) -> Event | None:
@@ -149,11 +155,20 @@ class SinkDesk:
         return self._journal.find(event_id)
 
     def place(self, event_id: str) -> str | None:
-        """Return where one event stands for this sink; None when there is no such event."""
+        """Return where one event stands for this sink; None when there is no such event.
+
+        For a sink that never ran that is what its first run will make of it: `filtered` when it
+        starts `now`, otherwise `pending`.
+        """
         for place in self._journal.exceptions.places(event_id):
             if place.sink == self.name:
                 return place.state
-        return None
+        if self._journal.find(event_id) is None:
+            return None
+        return "filtered" if self._start() == "now" else "pending"
+
+    def _start(self) -> Start:
+        return self._entry.start or self._entry.extension.cls.default_start
 
     def recall(self, reasons: Mapping[str, str], state: Iterable[StateWrite] = ()) -> list[str]:
         """Have delivered events offered again, by event id, with the reason; answer which were.
@@ -186,7 +201,12 @@ class SinkDesk:
 
         Returns:
             False when a `meter run` works on the journal: it does so by itself, within a second.
+
+        Raises:
+            RuntimeError: the desk was opened for looking: the secrets it has may be none.
         """
+        if self._looking:
+            raise RuntimeError("a desk that is only for looking cannot deliver")
         try:
             journal = open_journal(self._config.journal, self.clock, run=True, create=False)
         except JournalLocked:
@@ -239,7 +259,9 @@ def sink_desk(
     clock = SystemClock()
     journal = open_journal(config.journal, clock, create=False)
     try:
-        yield SinkDesk(config, entry, journal=journal, plugins=plugins, clock=clock)
+        yield SinkDesk(
+            config, entry, journal=journal, plugins=plugins, clock=clock, looking=looking
+        )
     finally:
         journal.close()
 

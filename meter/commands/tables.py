@@ -5,14 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["table"]
+__all__ = ["one_line", "table"]
 
 
 def table(
     header: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[int] = ()
 ) -> str:
     """Return an aligned table; the columns numbered in `right` are flush right."""
-    cells = [list(header), *([_cell(value) for value in row] for row in rows)]
+    cells = [list(header), *([one_line(value) for value in row] for row in rows)]
     widths = [max(_width(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "  ".join(
@@ -34,7 +34,7 @@ def _padding(cell: str, width: int) -> str:
     return " " * (width - _width(cell))
 
 
-def _cell(value: object) -> str:
+def one_line(value: object) -> str:
     """Write a value on one line, with nothing that could move the cursor."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

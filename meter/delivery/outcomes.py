@@ -84,13 +84,15 @@ class Outcomes:
         )
         self._announce_dead(batch, settlement)
 
-    def tended(self, report: Report) -> None:
-        """Record what a sink found beside deliveries.
+    def tended(self, report: Report) -> bool:
+        """Record what a sink found beside deliveries; tell if something may be due by that.
 
         Raises:
-            PluginError: the report speaks of a batch, and there was none.
+            PluginError: the report speaks of a batch, and there was none; or it is no report.
             JournalUnavailable: nothing was stored.
         """
+        if not hasattr(report, "recall"):
+            raise PluginError(f"`tend` returned {type(report).__name__}, expected a Report or None")
         if report.delivered or report.duplicate or report.held or report.later or report.rejected:
             raise PluginError("what it reports from `tend` is about events of a batch")
         if report.recall or report.hasten or report.state:
@@ -106,6 +108,7 @@ class Outcomes:
                     state=report.state,
                 )
             )
+        return bool(report.recall or report.hasten)
 
     def set_aside(
         self, suspects: Sequence[tuple[Batch, Exception]], filtered: Sequence[int]
@@ -166,7 +169,7 @@ class Outcomes:
             )
 
 
-def describe(error: Exception) -> str:
+def describe(error: BaseException) -> str:
     """Name an error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 
 from meter.errors import PluginError
 from meter.journal import Retry, Settlement
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["settlement_for"]
 
-NOT_MENTIONED = "the sink did not say what became of it"
+NOT_MENTIONED: Final = "the sink did not say what became of it"
+SOONEST: Final = timedelta(seconds=0.05)
+"""What is put off is offered again after so long at the earliest, whatever the sink names."""
 
 
 def settlement_for(
@@ -33,8 +35,9 @@ def settlement_for(
         next_at: when what is not mentioned is to be offered again.
 
     Raises:
-        PluginError: the report speaks of events that were not in the batch, or gives one
-            event two outcomes. Guessing would lose or double somebody's usage.
+        PluginError: the report speaks of events that were not in the batch, gives one event
+            two outcomes, or puts one off to a time without a zone. Guessing would lose or double
+            somebody's usage.
     """
     offset_of = {event.event_id: o for event, o in zip(batch.events, batch.offsets, strict=True)}
     outcomes = (report.delivered, report.duplicate, report.held, report.later, report.rejected)
@@ -50,6 +53,9 @@ def settlement_for(
         raise PluginError("its report gives an event more than one outcome")
     if named := offset_of.keys() & report.recall.keys():
         raise PluginError(f"its report recalls {min(named)!r}, which is in the batch itself")
+    for event_id, when in report.later.items():
+        if when.at.tzinfo is None:
+            raise PluginError(f"its report puts {event_id!r} off to a time without a zone")
     missing = offset_of.keys() - mentioned
     return Settlement(
         sink=sink,
@@ -60,7 +66,10 @@ def settlement_for(
         filtered=list(filtered),
         held={offset_of[i]: reason for i, reason in report.held.items()},
         retrying={offset_of[i]: Retry(NOT_MENTIONED, next_at) for i in missing},
-        later={offset_of[i]: Retry(when.reason, when.at) for i, when in report.later.items()},
+        later={
+            offset_of[i]: Retry(when.reason, max(when.at, at + SOONEST))
+            for i, when in report.later.items()
+        },
         rejected={offset_of[i]: reason for i, reason in report.rejected.items()},
         recall=report.recall,
         hasten=report.hasten,

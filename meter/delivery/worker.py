@@ -6,6 +6,7 @@ nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -78,8 +79,9 @@ class SinkWorker:
         self._finish_by = 0.0
         self._flushing = False
         self._flush_asked = False
-        self._put_off_until: datetime | None = None
         self._tended_at: float | None = None
+        self._tend_failed = False
+        self._trouble: str | None = None
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
@@ -155,11 +157,19 @@ class SinkWorker:
         sink = self._sink or self._open()
         if self._flush_asked:
             self._flush_asked = False
-            self._hasten(("retrying", "held"))
-        new = self._deliver_new(sink)
-        due = self._deliver_due(sink)
-        self._tend(sink)
-        return new or due
+            try:
+                self._hasten(("retrying", "held"))
+            except BaseException:
+                self._flush_asked = True
+                raise
+        worked = self._deliver_new(sink)
+        for more in (self._deliver_due, self._tend):
+            if self._halt.is_set():
+                break
+            worked |= more(sink)
+        if not self._backoff.failures:
+            self._tell(None)
+        return worked
 
     def _deliver_new(self, sink: Sink) -> bool:
         stored = self._journal.read(self._outcomes.checkpoint, self._class.batch_size)
@@ -205,35 +215,36 @@ class SinkWorker:
         return True
 
     def _took(self, batch: Batch, report: Report, filtered: Sequence[int]) -> None:
-        """Record what the sink reported; if it works (again), hasten what it failed on."""
-        first = self._outcomes.last_success is None
+        """Record what the sink reported; if it works (again), hasten what it failed on before."""
+        if self._backoff.failures or self._outcomes.last_success is None:
+            self._hasten(("retrying",), put_off=False)
         self._outcomes.settle(batch, report, filtered)
-        recovered = self._backoff.succeed()
-        for later in report.later.values():
-            if self._put_off_until is None or later.at > self._put_off_until:
-                self._put_off_until = later.at
-        if (recovered or first) and not report.later:
-            self._hasten(("retrying",))
+        self._backoff.succeed()
 
-    def _hasten(self, states: Collection[str]) -> None:
-        self._journal.exceptions.hasten(self.name, self._clock.now(), states).wait()
+    def _hasten(self, states: Collection[str], *, put_off: bool = True) -> None:
+        now = self._clock.now()
+        self._journal.exceptions.hasten(self.name, now, states, put_off=put_off).wait()
 
-    def _tend(self, sink: Sink) -> None:
+    def _tend(self, sink: Sink) -> bool:
+        """Let the sink look after what is no delivery; tell if something may be due by that."""
         now = self._clock.monotonic()
         if self._tended_at is not None and 0 <= now - self._tended_at < TEND_SECONDS:
-            return
+            return False
         self._tended_at = now
+        failed, self._tend_failed = self._tend_failed, True
         report = sink.tend()
-        if report is not None:
-            self._outcomes.tended(report)
+        due = report is not None and self._outcomes.tended(report)
+        self._tend_failed = False
+        if failed and self._backoff.succeed():
+            self._hasten(("retrying",), put_off=False)
+        return due
 
     def _put_off(self) -> bool:
-        """Tell whether the sink asked for something again within the minute."""
-        due = self._journal.exceptions.next_due(self.name)
-        if due is None or self._put_off_until is None or due > self._put_off_until:
+        """Tell whether the sink put something off to a time within the minute."""
+        due = self._journal.exceptions.next_due(self.name, put_off=True)
+        if due is None or due > self._clock.now() + timedelta(seconds=SOON_SECONDS):
             return False
-        soon = due <= self._clock.now() + timedelta(seconds=SOON_SECONDS)
-        return soon and self._clock.monotonic() < self._finish_by
+        return self._clock.monotonic() < self._finish_by
 
     def _offer(self, sink: Sink, batch: Batch) -> Iterator[tuple[Batch, Report | Exception]]:
         """Deliver a batch, in order; split it on an error until the poison event stands alone.
@@ -283,6 +294,7 @@ class SinkWorker:
             self._agree(position, row.delivered)
         if row.parked is not None:
             self._journal.park_sink(self.name, None).wait()
+        self._trouble = row.trouble
         self._admits = predicate_for(self.name, self._pipelines, row.not_before)
         self._logger.info("sink.opened", extra={"checkpoint": row.checkpoint})
         return sink
@@ -308,6 +320,13 @@ class SinkWorker:
             self._outcomes.checkpoint = after
             self._logger.warning("sink.rewound", extra={"from": before, "to": after})
 
+    def _tell(self, trouble: str | None) -> None:
+        """Keep why the sink fails where `meter status` sees it; None when it works."""
+        if trouble != self._trouble:
+            with contextlib.suppress(JournalError):  # it may be what fails
+                self._journal.set_sink_trouble(self.name, trouble).wait()
+                self._trouble = trouble
+
     def _close(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
@@ -329,6 +348,7 @@ class SinkWorker:
         retry_after = error.retry_after if isinstance(error, RetryableSinkError) else None
         self._close()  # whatever state it is in, opening repairs it
         seconds = self._backoff.fail(retry_after)
+        self._tell(describe(error))
         self._logger.warning(
             "sink.failed",
             extra={"error": describe(error), "retry_in_seconds": round(seconds, 1)},

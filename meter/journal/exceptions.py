@@ -7,7 +7,7 @@ is a person or a mapping), `dead` (a dead letter), or `delivered` in the end.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -28,8 +28,11 @@ class ExceptionRow:
 
     Attributes:
         attempts: how often the sink was offered it and failed or refused.
-        first_at, changed_at: when it was set aside, and last changed, UTC.
+        first_at, changed_at: when it was set aside (of a held one: when it was first held), and
+            last changed, UTC.
         next_at: when it is due; None when nothing more happens by itself.
+        put_off: it is retrying only because the sink wants it again at that time (`later`):
+            nothing has gone wrong.
     """
 
     sink: str
@@ -41,16 +44,24 @@ class ExceptionRow:
     first_at: datetime
     changed_at: datetime
     next_at: datetime | None
+    put_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """How many exceptions of one sink have the same state and reason."""
+    """How many exceptions of one sink have the same state and reason.
+
+    Attributes:
+        put_off: they merely wait for their time; see `ExceptionRow`.
+        first: the id of the one that was recorded first.
+    """
 
     sink: str
     state: ExceptionState
     reason: str
     count: int
+    put_off: bool
+    first: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +86,26 @@ class Exceptions(ABC):
         """Return the retrying and held events of a sink whose time has come, longest due first."""
 
     @abstractmethod
-    def next_due(self, sink: str) -> datetime | None:
-        """Return when the next retrying or held event is due."""
+    def next_due(self, sink: str, *, put_off: bool = False) -> datetime | None:
+        """Return when the next retrying or held event is due; or the next that is put off."""
 
     @abstractmethod
     def hasten(
-        self, sink: str, now: datetime, states: Collection[str] = ("retrying",)
+        self,
+        sink: str,
+        now: datetime,
+        states: Collection[str] = ("retrying",),
+        *,
+        put_off: bool = True,
     ) -> Ticket[None]:
-        """Make events of these states due now: what stood in their way may be gone."""
+        """Make events of these states due now: what stood in their way may be gone.
+
+        Args:
+            sink: whose.
+            now: the time.
+            states: `retrying`, `held`, or both.
+            put_off: those too that merely wait for the time that the sink named.
+        """
 
     @abstractmethod
     def recall(
@@ -115,7 +138,7 @@ class Exceptions(ABC):
 
     @abstractmethod
     def places(self, event_id: str) -> list[Place]:
-        """Return where an event stands for each sink; empty when there is no such event."""
+        """Return where an event stands for each sink that ever ran; empty for an unknown id."""
 
     # -- where a sink stands, for what is no exception --------------------------------------
 
@@ -128,5 +151,5 @@ class Exceptions(ABC):
         """Return the offset up to which the sink was never given anything (`start: now`)."""
 
     @abstractmethod
-    def is_filtered(self, name: str, offset: int) -> bool:
-        """Tell whether an event at or below the checkpoint was filtered out."""
+    def filtered(self, name: str, first: int, last: int) -> Iterator[range]:
+        """Yield which offsets from `first` to `last` were filtered out, ascending."""

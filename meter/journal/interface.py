@@ -66,6 +66,10 @@ class Journal(ABC):
         """Return one event by its id."""
 
     @abstractmethod
+    def locate(self, event_id: str) -> StoredEvent | None:
+        """Return one event by its id, and its place in the journal."""
+
+    @abstractmethod
     def on_append(self, callback: Callable[[], None]) -> None:
         """Call back after each commit of this process that recorded events; must not block."""
 
@@ -171,6 +175,10 @@ class Journal(ABC):
         """Keep why a sink stopped, or None when it goes on."""
 
     @abstractmethod
+    def set_sink_trouble(self, name: str, trouble: str | None) -> Ticket[None]:
+        """Keep why a sink fails while it is tried again, for `meter status`; None clears it."""
+
+    @abstractmethod
     def sink_state(self, name: str, sink_type: str) -> SinkState:
         """Return the public facility for a sink's own durable state."""
 
@@ -187,6 +195,10 @@ class Journal(ABC):
         Raises (on the ticket):
             JournalUnavailable: with the reason.
         """
+
+    @abstractmethod
+    def running(self) -> bool:
+        """Tell whether a `meter run` works on this journal, this process's own or another's."""
 
     @abstractmethod
     def close(self) -> None:

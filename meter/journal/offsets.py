@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-__all__ = ["contains", "count_up_to", "pack", "unpack"]
+__all__ = ["count_up_to", "pack", "unpack", "within"]
 
 
 def pack(offsets: Iterable[int]) -> str | None:
@@ -33,6 +33,8 @@ def count_up_to(packed: str | None, limit: int) -> int:
     return sum(len(range(r.start, min(r.stop, limit + 1))) for r in unpack(packed))
 
 
-def contains(packed: str | None, offset: int) -> bool:
-    """Tell whether an offset is among them."""
-    return any(offset in r for r in unpack(packed))
+def within(packed: str | None, first: int, last: int) -> Iterator[range]:
+    """Yield those from `first` to `last`, as ranges that are not empty."""
+    for r in unpack(packed):
+        if part := range(max(r.start, first), min(r.stop, last + 1)):
+            yield part

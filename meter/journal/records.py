@@ -196,6 +196,7 @@ class SinkRow:
     Attributes:
         not_before: usage that occurred earlier is filtered, from `start: <date>`.
         parked: why the sink stopped until a person acts, or None.
+        trouble: why it fails as a whole, while it is tried again by itself; or None.
     """
 
     name: str
@@ -204,6 +205,7 @@ class SinkRow:
     delivered: int
     not_before: datetime | None
     parked: str | None
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,12 @@ class Balance:
     """Where every recorded event stands for one sink, each figure counted on its own.
 
     `recorded = delivered + filtered + dead_lettered + held + retrying + pending` (DESIGN §5).
+
+    Attributes:
+        oldest_unsettled: when the first of those that are pending, held or retrying was
+            recorded, UTC; None when all is settled.
+        parked: why the sink stopped until a person acts, or None.
+        trouble: why it fails as a whole, while it is tried again by itself; or None.
     """
 
     sink: str
@@ -223,8 +231,9 @@ class Balance:
     held: int
     retrying: int
     pending: int
-    oldest_pending: datetime | None
+    oldest_unsettled: datetime | None
     parked: str | None
+    trouble: str | None = None
 
     @property
     def accounted(self) -> int:

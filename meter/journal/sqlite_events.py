@@ -25,6 +25,7 @@ __all__ = [
     "head",
     "insert",
     "insert_rows",
+    "locate",
     "put_quarantined",
     "read",
     "row_of",
@@ -249,5 +250,13 @@ def read(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredE
 
 def find(connection: sqlite3.Connection, event_id: str) -> Event | None:
     """Return one event by its id."""
-    row = connection.execute("SELECT body FROM events WHERE event_id = ?", (event_id,)).fetchone()
-    return decode_event(row[0]) if row else None
+    found = locate(connection, event_id)
+    return None if found is None else found.event
+
+
+def locate(connection: sqlite3.Connection, event_id: str) -> StoredEvent | None:
+    """Return one event by its id, with its offset."""
+    row = connection.execute(
+        "SELECT offset, body FROM events WHERE event_id = ?", (event_id,)
+    ).fetchone()
+    return StoredEvent(row[0], decode_event(row[1])) if row else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -29,7 +29,23 @@ T = TypeVar("T")
 Call = Callable[[Callable[[sqlite3.Connection], T]], "Ticket[T]"]
 
 _COLUMNS: Final = (
-    "x.sink, x.offset, e.body, x.state, x.reason, x.attempts, x.first_at, x.changed_at, x.next_at"
+    "x.sink, x.offset, e.body, x.state, x.reason, x.attempts, x.first_at, x.changed_at, x.next_at,"
+    " x.put_off"
+)
+_IN_ORDER: Final = (
+    f"SELECT {_COLUMNS} FROM exceptions x JOIN events e USING (offset)"  # noqa: S608  because only a constant of ours is put in
+    " WHERE x.sink = ? AND x.offset > ? ORDER BY x.offset LIMIT ?"
+)
+# Most that were ever set aside are delivered by now: the index by state passes them by.
+_IN_STATES: Final = (
+    f"SELECT {_COLUMNS} FROM (SELECT sink, offset FROM exceptions INDEXED BY exceptions_due"  # noqa: S608  because only a constant of ours is put in
+    " WHERE sink = ? AND offset > ? AND state IN (SELECT value FROM json_each(?))"
+    " ORDER BY offset LIMIT ?)"
+    " JOIN exceptions x USING (sink, offset) JOIN events e USING (offset) ORDER BY x.offset"
+)
+_PLACED: Final = (
+    f"SELECT {_COLUMNS} FROM exceptions x JOIN events e USING (offset)"  # noqa: S608  because only a constant of ours is put in
+    " WHERE x.sink IN (SELECT name FROM sinks) AND x.offset = ?"
 )
 
 
@@ -58,19 +74,30 @@ class SqliteExceptions(Exceptions):
             )
         ]
 
-    def next_due(self, sink: str) -> datetime | None:
+    def next_due(self, sink: str, *, put_off: bool = False) -> datetime | None:
         """Return when the next one is due."""
-        rows = self._select(
-            "SELECT min(next_at) FROM exceptions WHERE sink = ? AND state IN ('retrying', 'held')",
-            (sink,),
-        )
-        return None if rows[0][0] is None else from_micros(rows[0][0])
+        due = [
+            micros
+            for state in (("retrying",) if put_off else ("retrying", "held"))
+            for (micros,) in self._select(
+                "SELECT next_at FROM exceptions WHERE sink = ? AND state = ? AND put_off >= ?"
+                " ORDER BY next_at LIMIT 1",
+                (sink, state, put_off),
+            )
+        ]
+        return from_micros(min(due)) if due else None
 
     def hasten(
-        self, sink: str, now: datetime, states: Collection[str] = ("retrying",)
+        self,
+        sink: str,
+        now: datetime,
+        states: Collection[str] = ("retrying",),
+        *,
+        put_off: bool = True,
     ) -> Ticket[None]:
         """Make events due now; see `Exceptions.hasten`."""
-        return self._call(lambda c: sqlite_sinks.hasten(c, sink, now, states))
+        wanted = list(states)
+        return self._call(lambda c: sqlite_sinks.hasten(c, sink, now, wanted, put_off=put_off))
 
     def recall(
         self, sink: str, reasons: Mapping[str, str], now: datetime, state: Iterable[StateWrite] = ()
@@ -91,7 +118,7 @@ class SqliteExceptions(Exceptions):
 
         def run(connection: sqlite3.Connection) -> int:
             return connection.execute(
-                "UPDATE exceptions SET state = 'retrying', changed_at = ?, next_at = ?"
+                "UPDATE exceptions SET state = 'retrying', changed_at = ?, next_at = ?, put_off = 0"
                 " WHERE sink = ? AND state = 'dead'"
                 " AND offset IN (SELECT value FROM json_each(?))",
                 (at, at, sink, those),
@@ -108,33 +135,32 @@ class SqliteExceptions(Exceptions):
         limit: int = 1000,
     ) -> list[ExceptionRow]:
         """Return exceptions in order; see `Exceptions.rows`."""
-        rows = self._select(
-            f"SELECT {_COLUMNS} FROM exceptions x JOIN events e USING (offset)"  # noqa: S608  because only a constant of ours is put in
-            " WHERE (?1 OR x.sink IN (SELECT value FROM json_each(?2)))"
-            " AND (?3 OR x.state IN (SELECT value FROM json_each(?4)))"
-            " AND (x.sink, x.offset) > (?5, ?6) ORDER BY x.sink, x.offset LIMIT ?7",
-            (
-                not sinks,
-                json.dumps(list(sinks)),
-                not states,
-                json.dumps(list(states)),
-                *after,
-                limit,
-            ),
-        )
-        return [_row(row) for row in rows]
+        names = sinks or [name for (name,) in self._select("SELECT name FROM sinks", ())]
+        sql, wanted = (_IN_STATES, (json.dumps(list(states)),)) if states else (_IN_ORDER, ())
+        found: list[ExceptionRow] = []
+        for name in sorted(name for name in set(names) if name >= after[0]):
+            beyond = after[1] if name == after[0] else 0
+            rows = self._select(sql, (name, beyond, *wanted, limit - len(found)))
+            found += [_row(row) for row in rows]
+        return found
 
     def reasons(self, limit: int = 20) -> list[Reason]:
         """Count by reason; see `Exceptions.reasons`."""
         rows = self._select(
-            "SELECT sink, state, reason, n FROM (SELECT *, row_number() OVER ("
-            "PARTITION BY sink, state ORDER BY n DESC, reason) AS place FROM ("
-            "SELECT sink, state, reason, count(*) AS n FROM exceptions"
-            " WHERE state <> 'delivered' GROUP BY sink, state, reason)) WHERE place <= ?"
-            " ORDER BY sink, state, n DESC, reason",
+            "SELECT g.sink, g.state, g.reason, g.n, g.put_off, e.event_id FROM ("
+            "SELECT *, row_number() OVER ("
+            "PARTITION BY sink, state ORDER BY put_off, n DESC, reason) AS place FROM ("
+            "SELECT sink, state, reason, put_off, count(*) AS n, min(offset) AS first"
+            " FROM exceptions WHERE sink IN (SELECT name FROM sinks)"
+            " AND state IN ('held', 'retrying', 'dead') GROUP BY sink, state, reason, put_off))"
+            " g JOIN events e ON e.offset = g.first"
+            " WHERE g.place <= ? ORDER BY g.sink, g.state, g.put_off, g.n DESC, g.reason",
             (limit,),
         )
-        return [Reason(*row) for row in rows]
+        return [
+            Reason(sink, state, reason, count, bool(put_off), first)
+            for sink, state, reason, count, put_off, first in rows
+        ]
 
     def places(self, event_id: str) -> list[Place]:
         """Return where an event stands; see `Exceptions.places`."""
@@ -142,36 +168,32 @@ class SqliteExceptions(Exceptions):
         if not found:
             return []
         (offset,) = found[0]
-        exceptions = {
-            row[0]: _row(row)
-            for row in self._select(
-                f"SELECT {_COLUMNS} FROM exceptions x JOIN events e USING (offset)"  # noqa: S608  because only a constant of ours is put in
-                " WHERE x.offset = ?",
-                (offset,),
-            )
-        }
+        # The checkpoints first: what moves past one in between then still counts as pending.
+        sinks = self._select("SELECT name, checkpoint FROM sinks ORDER BY 1", ())
+        exceptions = {row[0]: _row(row) for row in self._select(_PLACED, (offset,))}
         places = []
-        for sink, checkpoint in self._select("SELECT name, checkpoint FROM sinks ORDER BY 1", ()):
+        for sink, checkpoint in sinks:
             row = exceptions.get(sink)
             if row is not None:
                 state: str = row.state
             elif offset > checkpoint:
                 state = "pending"
             else:
-                state = "filtered" if self.is_filtered(sink, offset) else "delivered"
+                filtered = any(self.filtered(sink, offset, offset))
+                state = "filtered" if filtered else "delivered"
             places.append(Place(sink, state, row))
         return places
 
     def sink(self, name: str) -> SinkRow | None:
         """Return what the journal keeps of a sink."""
         rows = self._select(
-            "SELECT name, type, checkpoint, delivered, not_before, parked FROM sinks"
+            "SELECT name, type, checkpoint, delivered, not_before, parked, trouble FROM sinks"
             " WHERE name = ?",
             (name,),
         )
-        for sink, sink_type, checkpoint, delivered, floor, parked in rows:
+        for sink, sink_type, checkpoint, delivered, floor, parked, trouble in rows:
             not_before = None if floor is None else from_micros(floor)
-            return SinkRow(sink, sink_type, checkpoint, delivered, not_before, parked)
+            return SinkRow(sink, sink_type, checkpoint, delivered, not_before, parked, trouble)
         return None
 
     def start(self, name: str) -> int:
@@ -183,16 +205,15 @@ class SqliteExceptions(Exceptions):
         )
         return int(rows[0][0])
 
-    def is_filtered(self, name: str, offset: int) -> bool:
-        """Tell whether an event was filtered out."""
-        return any(
-            offsets.contains(packed, offset)
-            for (packed,) in self._select(sqlite_sinks.FILTERED_AROUND, (name, offset, offset))
-        )
+    def filtered(self, name: str, first: int, last: int) -> Iterator[range]:
+        """Yield what was filtered out; see `Exceptions.filtered`."""
+        packed = self._select(sqlite_sinks.FILTERED, (name, name, first, last))
+        for (text,) in packed:
+            yield from offsets.within(text, first, last)
 
 
 def _row(row: tuple[Any, ...]) -> ExceptionRow:
-    sink, offset, body, state, reason, attempts, first_at, changed_at, next_at = row
+    sink, offset, body, state, reason, attempts, first_at, changed_at, next_at, put_off = row
     return ExceptionRow(
         sink,
         offset,
@@ -203,4 +224,5 @@ def _row(row: tuple[Any, ...]) -> ExceptionRow:
         from_micros(first_at),
         from_micros(changed_at),
         None if next_at is None else from_micros(next_at),
+        bool(put_off),
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from meter.errors import JournalError, JournalUnavailable
 from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks
 from meter.journal.interface import Journal
-from meter.journal.lock import RunLock
+from meter.journal.lock import RunLock, is_locked
 from meter.journal.records import JournalTotals, Ticket
 from meter.journal.sqlite_exceptions import SqliteExceptions
 from meter.journal.sqlite_schema import prepare
@@ -140,6 +140,10 @@ class SqliteJournal(Journal):
     def find(self, event_id: str) -> Event | None:
         """Return one event by its id."""
         return sqlite_events.find(self._reader, event_id)
+
+    def locate(self, event_id: str) -> StoredEvent | None:
+        """Return one event by its id, and its place in the journal."""
+        return sqlite_events.locate(self._reader, event_id)
 
     def on_append(self, callback: Callable[[], None]) -> None:
         """Call back after each commit that recorded events; must not block."""
@@ -273,6 +277,10 @@ class SqliteJournal(Journal):
         """Keep why a sink stopped, or None when it goes on."""
         return self._execute("UPDATE sinks SET parked = ? WHERE name = ?", (reason, name))
 
+    def set_sink_trouble(self, name: str, trouble: str | None) -> Ticket[None]:
+        """Keep why a sink fails while it is tried again."""
+        return self._execute("UPDATE sinks SET trouble = ? WHERE name = ?", (trouble, name))
+
     def sink_state(self, name: str, sink_type: str) -> SqliteSinkState:
         """Return the public facility for a sink's own durable state."""
         return SqliteSinkState(f"sink:{name}", sink_type, self._select, self._writer.call)
@@ -316,6 +324,10 @@ class SqliteJournal(Journal):
     def probe(self) -> Ticket[None]:
         """Commit something harmless; see `Journal.probe`."""
         return self._execute("UPDATE meta SET value = value + 1 WHERE key = 'probe'", ())
+
+    def running(self) -> bool:
+        """Tell whether a `meter run` works on this file."""
+        return is_locked(self.path)
 
     def close(self) -> None:
         """Finish what was submitted, then let go of connections and the lock."""

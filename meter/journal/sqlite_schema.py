@@ -154,7 +154,14 @@ CREATE TABLE openings (
 CREATE TABLE used_tokens (token TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-_MIGRATIONS: Final = (_V1, _V2)
+_V3: Final = """
+-- 1: nothing failed, the sink wants it again at that time.
+ALTER TABLE exceptions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
+-- Why the sink fails as a whole, while it is tried again.
+ALTER TABLE sinks ADD COLUMN trouble TEXT;
+"""
+
+_MIGRATIONS: Final = (_V1, _V2, _V3)
 """Entry n takes a file from version n to n + 1; entries are never edited once released."""
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from meter.journal.records import Ticket
 
 __all__ = [
-    "FILTERED_AROUND",
+    "FILTERED",
     "SqliteSinkState",
     "balances",
     "hasten",
@@ -41,7 +41,8 @@ def register(
 ) -> SinkRow:
     """Return the sink's row, made on first sight."""
     row = connection.execute(
-        "SELECT checkpoint, delivered, not_before, parked FROM sinks WHERE name = ?", (name,)
+        "SELECT checkpoint, delivered, not_before, parked, trouble FROM sinks WHERE name = ?",
+        (name,),
     ).fetchone()
     if row is None:
         head = sqlite_events.head(connection) if skip_existing else 0
@@ -58,14 +59,14 @@ def register(
                 " filtered, at) VALUES (?, 'start', 1, ?, 0, ?, ?)",
                 (name, head, f"1-{head}", to_micros(at)),
             )
-        row = (head, 0, floor, None)
+        row = (head, 0, floor, None, None)
     else:
         connection.execute(
             "UPDATE sinks SET type = ? WHERE name = ? AND type <> ?", (sink_type, name, sink_type)
         )
-    checkpoint, delivered, floor, parked = row
+    checkpoint, delivered, floor, parked, trouble = row
     not_before = None if floor is None else from_micros(floor)
-    return SinkRow(name, sink_type, checkpoint, delivered, not_before, parked)
+    return SinkRow(name, sink_type, checkpoint, delivered, not_before, parked, trouble)
 
 
 def _recorded(connection: sqlite3.Connection) -> int:
@@ -77,20 +78,26 @@ _HELD_MICROS: Final = (60_000_000, 3_600_000_000)
 """A held event waits as long as it has been held so far, within these bounds."""
 
 _SET_ASIDE: Final = (
-    "INSERT INTO exceptions (sink, offset, state, reason, attempts, first_at, changed_at, next_at)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
+    "INSERT INTO exceptions"
+    " (sink, offset, state, reason, attempts, first_at, changed_at, next_at, put_off)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET state = excluded.state,"
     " reason = excluded.reason, attempts = attempts + excluded.attempts,"
-    " changed_at = excluded.changed_at, next_at = excluded.next_at"
+    " first_at = iif(state = 'delivered', excluded.first_at, first_at),"
+    " changed_at = excluded.changed_at, next_at = excluded.next_at, put_off = excluded.put_off"
 )
 _HOLD: Final = (
     "INSERT INTO exceptions (sink, offset, state, reason, attempts, first_at, changed_at, next_at)"
     " VALUES (?1, ?2, 'held', ?3, 0, ?4, ?4, ?4 + ?5)"
-    " ON CONFLICT DO UPDATE SET state = 'held', reason = excluded.reason,"
-    " changed_at = excluded.changed_at, next_at = ?4 + min(max(?4 - first_at, ?5), ?6)"
+    " ON CONFLICT DO UPDATE SET state = 'held', reason = excluded.reason, put_off = 0,"
+    " first_at = iif(state = 'held', first_at, ?4), changed_at = excluded.changed_at,"
+    " next_at = ?4 + min(max(iif(state = 'held', ?4 - first_at, 0), ?5), ?6)"
 )
-FILTERED_AROUND: Final = (
+FILTERED: Final = (
+    # Deliveries of what is new follow one another: the range starts in the last that began before.
     "SELECT filtered FROM deliveries WHERE sink = ? AND filtered IS NOT NULL"
-    " AND first_offset <= ? AND last_offset >= ?"
+    " AND first_offset >= coalesce((SELECT first_offset FROM deliveries WHERE sink = ?"
+    " AND first_offset <= ? AND purpose IN ('start', 'new')"
+    " ORDER BY first_offset DESC LIMIT 1), 0) AND first_offset <= ? ORDER BY first_offset"
 )
 
 
@@ -120,19 +127,24 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
     connection.executemany(
         _SET_ASIDE,
         [
-            (s.sink, o, "retrying", r.reason, attempts, at, at, to_micros(r.next_at))
-            for attempts, waiting in ((1, s.retrying), (0, s.later))
+            (s.sink, o, "retrying", r.reason, 1 - put_off, at, at, to_micros(r.next_at), put_off)
+            for put_off, waiting in ((0, s.retrying), (1, s.later))
             for o, r in waiting.items()
         ]
-        + [(s.sink, o, "dead", reason, 1, at, at, None) for o, reason in s.rejected.items()],
+        + [(s.sink, o, "dead", reason, 1, at, at, None, 0) for o, reason in s.rejected.items()],
     )
+    # What was offered again in vain needs no row: its exception says it all.
+    if s.purpose == "new" or s.delivered or s.rejected:
+        _note(connection, s, at)
     write_state(connection, s.state)
     if s.recall:
         recall(connection, s.sink, s.recall, s.at)
     if s.hasten:
         hasten(connection, s.sink, s.at, ("retrying", "held"))
-    if s.purpose != "new" and not (s.delivered or s.rejected):
-        return  # offered again in vain: the exception's row says it all
+
+
+def _note(connection: sqlite3.Connection, s: Settlement, at: int) -> None:
+    """Add the row that says which offsets a delivery was about."""
     touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.later, *s.rejected]
     connection.execute(
         "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at)"
@@ -166,11 +178,11 @@ def recall(
             continue
         offset, state = row
         if state is None and any(
-            offsets.contains(packed, offset)
-            for (packed,) in connection.execute(FILTERED_AROUND, (sink, offset, offset))
+            any(offsets.within(packed, offset, offset))
+            for (packed,) in connection.execute(FILTERED, (sink, sink, offset, offset))
         ):
             continue
-        connection.execute(_SET_ASIDE, (sink, offset, "retrying", reason, 0, at, at, at))
+        connection.execute(_SET_ASIDE, (sink, offset, "retrying", reason, 0, at, at, at, 0))
         connection.execute("UPDATE sinks SET delivered = delivered - 1 WHERE name = ?", (sink,))
         recalled.append(event_id)
     return recalled
@@ -188,7 +200,7 @@ def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
     checkpoint = max(wanted, int(start))
     connection.execute("DELETE FROM exceptions WHERE sink = ? AND offset > ?", (name, checkpoint))
     connection.execute(
-        "UPDATE exceptions SET state = 'retrying', next_at = 0,"
+        "UPDATE exceptions SET state = 'retrying', next_at = 0, put_off = 0,"
         " reason = 'the destination went back; offered again'"
         " WHERE sink = ? AND state = 'delivered'",
         (name,),
@@ -224,31 +236,47 @@ def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
 
 
 def hasten(
-    connection: sqlite3.Connection, name: str, now: datetime, states: Collection[str]
+    connection: sqlite3.Connection,
+    name: str,
+    now: datetime,
+    states: Collection[str],
+    *,
+    put_off: bool = True,
 ) -> None:
-    """Make a sink's events of these states due now."""
+    """Make a sink's events of these states due now; see `Exceptions.hasten`."""
+    at = to_micros(now)
     connection.executemany(
-        "UPDATE exceptions SET next_at = ? WHERE sink = ? AND state = ? AND next_at > ?",
-        [(to_micros(now), name, state, to_micros(now)) for state in states],
+        "UPDATE exceptions SET next_at = ?"
+        " WHERE sink = ? AND state = ? AND next_at > ? AND put_off <= ?",
+        [(at, name, state, at, put_off) for state in states],
     )
+
+
+_NONE: Final = (0, 0)
 
 
 def balances(connection: sqlite3.Connection) -> list[Balance]:
     """Count each place of each sink on its own, within the caller's read transaction."""
     recorded = _recorded(connection)
     found = []
-    for name, sink_type, checkpoint, delivered, filtered, parked in connection.execute(
-        "SELECT name, type, checkpoint, delivered, filtered, parked FROM sinks ORDER BY name"
+    for name, sink_type, checkpoint, delivered, filtered, parked, trouble in connection.execute(
+        "SELECT name, type, checkpoint, delivered, filtered, parked, trouble FROM sinks"
+        " ORDER BY name"
     ).fetchall():
-        places = dict(
-            connection.execute(
-                "SELECT state, count(*) FROM exceptions WHERE sink = ? GROUP BY state", (name,)
+        places = {
+            state: (count, first)
+            for state, count, first in connection.execute(
+                "SELECT state, count(*), min(offset) FROM exceptions WHERE sink = ?"
+                " AND state IN ('held', 'retrying', 'dead') GROUP BY state",
+                (name,),
             )
-        )
+        }
         (pending,) = connection.execute(
             "SELECT count(*) FROM events WHERE offset > ?", (checkpoint,)
         ).fetchone()
-        oldest = sqlite_events.read(connection, checkpoint, 1)
+        # Offsets follow the order of recording, and exceptions lie below the checkpoint.
+        unsettled = [places[state][1] for state in ("held", "retrying") if state in places]
+        oldest = sqlite_events.read(connection, min(unsettled, default=checkpoint + 1) - 1, 1)
         found.append(
             Balance(
                 sink=name,
@@ -257,12 +285,13 @@ def balances(connection: sqlite3.Connection) -> list[Balance]:
                 recorded=recorded,
                 delivered=delivered,
                 filtered=filtered,
-                dead_lettered=places.get("dead", 0),
-                held=places.get("held", 0),
-                retrying=places.get("retrying", 0),
+                dead_lettered=places.get("dead", _NONE)[0],
+                held=places.get("held", _NONE)[0],
+                retrying=places.get("retrying", _NONE)[0],
                 pending=pending,
-                oldest_pending=oldest[0].event.recorded_at if oldest else None,
+                oldest_unsettled=oldest[0].event.recorded_at if oldest else None,
                 parked=parked,
+                trouble=trouble,
             )
         )
     return found

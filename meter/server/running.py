@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from meter.clock import Clock
     from meter.collectors.interface import Collector
-    from meter.config import Config
+    from meter.config import Config, SinkConfig
+    from meter.http import Route
     from meter.journal import Journal
     from meter.plugins import Plugins
 
@@ -64,6 +65,10 @@ class Run:
             )
             for name, entry in config.collectors.items()
         }
+
+    def flush(self) -> None:
+        """Let everything leave now, whatever pace a sink keeps otherwise; from any thread."""
+        self._delivery.flush()
 
     async def once(self) -> signal.Signals | None:
         """Collect what there is, deliver it, and end; opens no port.
@@ -125,7 +130,7 @@ class Run:
         routes += [
             (f"sinks.{name}", route)
             for name, entry in self._config.sinks.items()
-            for route in unopened(entry, journal=self._journal, clock=self._clock).routes()
+            for route in self._routes_of(entry)
         ]
         options = self._config.server
         issuers = {n: c for n, c in self._collectors.items() if isinstance(c, StreamingCollector)}
@@ -171,6 +176,15 @@ class Run:
         if isinstance(served, BaseException):
             raise served
         return caught[0] if caught else None
+
+    def _routes_of(self, entry: SinkConfig) -> Sequence[Route]:
+        """Return a sink's own routes; one that cannot say has none, and the others go on."""
+        try:
+            return list(unopened(entry, journal=self._journal, clock=self._clock).routes())
+        except Exception:  # noqa: BLE001  because a plugin may raise anything
+            plugin = str(entry.extension.plugin)
+            _log.exception("sink.no_routes", extra={"sink": entry.name, "plugin": plugin})
+            return ()
 
     async def _collect(self, name: str, collector: Collector, *, once: bool) -> None:
         """Run one collector; its faults are its own, and it is started again after a while."""
