@@ -34,10 +34,10 @@ def raising(error: BaseException) -> Callable[[], object]:
 
 def test_meters_own_plugins_come_through_the_same_door() -> None:
     plugins = load_plugins()
-    assert plugins.sinks.names() == ["csv", "sqlite"]
+    assert plugins.sinks.names() == ["csv", "sqlite", "stripe"]
     assert plugins.collectors.names() == ["ingest", "jsonl", "streaming", "webhook"]
     assert {p.distribution for p in plugins.plugins} == {"usage-meter"}
-    assert [p.error for p in plugins.plugins] == [None] * 3
+    assert [p.error for p in plugins.plugins] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -138,5 +138,5 @@ def test_a_plugin_adds_commands_and_a_broken_one_costs_only_its_own() -> None:
     plugins = plugins_with(Breaks(), Adds())
     group = click.Group("meter")
     plugins.add_commands(group)
-    assert list(group.commands) == ["mine"]
+    assert list(group.commands) == ["stripe", "mine"]
     assert plugins.plugins[-2].error == "RuntimeError: no commands for meter"

@@ -53,10 +53,13 @@ def run_sandbox(pipelines: Path, plugins: Plugins, *, jobs: int, streams: int) -
     """
     from meter.clock import SystemClock
     from meter.config import load_config, required_variables
+    from meter.delivery.contexts import unopened
     from meter.journal import open_journal
     from meter.sandbox.double import AssemblyAISandbox
     from meter.sandbox.faults import Faults
     from meter.sandbox.streaming import StreamingSandbox
+    from meter.sandbox.stripe_rules import StripeRules
+    from meter.sandbox.stripe_sandbox import StripeSandbox
     from meter.sandbox.webhooks import WebhookRules
     from meter.sinks import Home
 
@@ -72,23 +75,31 @@ def run_sandbox(pipelines: Path, plugins: Plugins, *, jobs: int, streams: int) -
     with (
         AssemblyAISandbox(faults=faults, latency=0.4, seed=SEED, rules=rules) as rest,
         StreamingSandbox(time_scale=TIME_SCALE, seed=SEED) as streaming,
+        StripeSandbox(seed=SEED, rules=StripeRules(unknown_customers="accepted")) as stripe,
     ):
-        config = _sandboxed(
-            config, {"assemblyai": rest.base_url, "assemblyai_streaming": streaming.url}
-        )
+        addresses = {
+            "assemblyai": rest.base_url,
+            "assemblyai_streaming": streaming.url,
+            "stripe": stripe.base_url,
+        }
+        config = _sandboxed(config, addresses)
         load = Load.for_config(config, jobs=jobs, streams=streams)
         folder.mkdir()
         journal = open_journal(config.journal, SystemClock(), run=True)
         try:
             click.echo(
-                f"AssemblyAI's doubles listen on {rest.base_url} and {streaming.url}; nothing "
-                "leaves this machine."
+                f"Doubles of AssemblyAI listen on {rest.base_url} and {streaming.url}, one of "
+                f"Stripe on {stripe.base_url}; nothing leaves this machine."
             )
             _drive(config, plugins, journal, load, rest)
             jobs_seconds = [job.seconds for job in rest.truth() if job.status == "completed"]
             streamed = [session.session_seconds for session in streaming.truth()]
             expected = sum((seconds or Decimal(0) for seconds in jobs_seconds), sum(streamed))
-            if not report(journal, folder, Decimal(expected)):
+            sinks = {
+                name: unopened(entry, journal=journal, clock=SystemClock())
+                for name, entry in config.sinks.items()
+            }
+            if not report(journal, folder, Decimal(expected), sinks):
                 raise SystemExit(1)
         finally:
             journal.close()
@@ -136,7 +147,9 @@ def _drive(
         await asyncio.wait([running, opened], return_when=asyncio.FIRST_COMPLETED)
         if opened.done():
             customers = asyncio.create_task(
-                asyncio.to_thread(_customers, opened.result(), load, journal, rest, ended)
+                asyncio.to_thread(
+                    _customers, opened.result(), load, journal, rest, ended, process.flush
+                )
             )
             await asyncio.wait([running, customers], return_when=asyncio.FIRST_COMPLETED)
             done.set()
@@ -154,6 +167,7 @@ def _customers(
     journal: Journal,
     rest: AssemblyAISandbox,
     ended: threading.Event,
+    flush: Callable[[], None],
 ) -> None:
     """Submit jobs and stream sessions with the real SDK, then wait until all is delivered."""
 
@@ -172,6 +186,7 @@ def _customers(
         title = f"{load.streams} sessions, streamed through the relay with the assemblyai SDK"
         with _progress(title, load.streams) as shown:
             load.stream(address, seed=SEED, on_progress=unless_ended(shown))
+    flush()
     total = load.jobs + load.streams
     with _progress("recorded, and delivered to every sink", total) as shown:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -184,6 +199,8 @@ def _customers(
             )
             if recorded >= total and not waiting:
                 return
+            if recorded >= total:
+                flush()
             time.sleep(POLL_SECONDS)
     if not ended.is_set():
         click.echo(

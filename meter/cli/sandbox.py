@@ -1,4 +1,4 @@
-"""`meter sandbox`: local doubles of AssemblyAI's APIs, for trying things out."""
+"""`meter sandbox`: local doubles of AssemblyAI's and Stripe's APIs, for trying things out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,18 @@ _SHARE = click.FloatRange(0, 1)
     show_default=True,
     help="Port of the streaming API's double; 0 takes a free one.",
 )
-@click.option("--key", "keys", multiple=True, help="An accepted API key; repeatable. Default: any.")
+@click.option(
+    "--stripe-port",
+    default=8790,
+    show_default=True,
+    help="Port of the Stripe double; 0 takes a free one.",
+)
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    help="An accepted AssemblyAI API key; repeatable. Default: any.",
+)
 @click.option("--latency", default=1.0, show_default=True, help="Seconds until a job is done.")
 @click.option(
     "--failed", type=_SHARE, default=0.0, show_default=True, help="Share of failing jobs."
@@ -41,6 +52,7 @@ def sandbox(  # noqa: PLR0913  one parameter an option
     host: str,
     port: int,
     streaming_port: int,
+    stripe_port: int,
     keys: tuple[str, ...],
     latency: float,
     failed: float,
@@ -50,10 +62,11 @@ def sandbox(  # noqa: PLR0913  one parameter an option
     limited: float,
     seed: int | None,
 ) -> None:
-    """Serve doubles of AssemblyAI's REST and streaming APIs until interrupted.
+    """Serve doubles of AssemblyAI's REST and streaming APIs and of Stripe's until interrupted.
 
     They submit, list, answer and delete transcripts, deliver webhooks with AssemblyAI's retry
-    rules, and stream sessions; nothing is transcribed and nothing leaves this machine.
+    rules, stream sessions, and count meter events; nothing is transcribed, nothing is billed and
+    nothing leaves this machine.
     """
     import secrets
 
@@ -72,6 +85,7 @@ def sandbox(  # noqa: PLR0913  one parameter an option
             host=host,
             port=port,
             streaming_port=streaming_port,
+            stripe_port=stripe_port,
             keys=keys,
             faults=faults,
             latency=latency,
@@ -80,5 +94,6 @@ def sandbox(  # noqa: PLR0913  one parameter an option
         )
     except OSError as error:
         raise click.UsageError(
-            f"cannot listen on {host}:{port} and {streaming_port}: {error.strerror or error}"
+            f"cannot listen on {host}:{port}, {streaming_port} and {stripe_port}: "
+            f"{error.strerror or error}"
         ) from None

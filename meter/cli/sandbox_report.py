@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,19 +14,21 @@ from meter.events import format_seconds
 
 if TYPE_CHECKING:
     from meter.journal import Journal
+    from meter.sinks import Sink, Total
 
 __all__ = ["report"]
 
 _HIDDEN = (".lock", ".db-wal", ".db-shm")
 
 
-def report(journal: Journal, folder: Path, expected: Decimal) -> bool:
+def report(journal: Journal, folder: Path, expected: Decimal, sinks: Mapping[str, Sink]) -> bool:
     """Print the usage and where it stands; tell whether everything is as the doubles say.
 
     Args:
         journal: of the run.
         folder: where everything lies.
         expected: what the doubles would bill, seconds.
+        sinks: by name, unopened; asked what their destinations count.
     """
     from meter.reports.usage import usage_by_customer
 
@@ -61,8 +64,31 @@ def report(journal: Journal, folder: Path, expected: Decimal) -> bool:
             f"  {balance.sink}: {balance.recorded} recorded = {balance.delivered} delivered + "
             f"{balance.filtered} filtered + {other} other: {state}"
         )
+    for name, sink in sinks.items():
+        agrees = _totals(name, sink.totals()) and agrees
     click.echo(f"\nEverything lies in {folder}")
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix not in _HIDDEN:
             click.echo(f"  {path.relative_to(folder)}")
     return agrees and all(b.balances and not b.pending for b in balances)
+
+
+def _totals(name: str, totals: Sequence[Total]) -> bool:
+    """Print what a destination counts, beside what was delivered to it; tell if it is the same."""
+    if not totals:
+        return True
+    rows = [
+        (
+            total.whose,
+            total.what,
+            format_seconds(total.delivered),
+            format_seconds(total.counted),
+            total.unit,
+            "yes" if total.delivered == total.counted else "NO",
+        )
+        for total in totals
+    ]
+    click.echo(f"\n{name}: what was delivered, and what the double of its destination counts")
+    header = ("customer", "counted as", "delivered", "counted", "unit", "the same")
+    click.echo(table(header, rows, right=(2, 3)))
+    return all(total.delivered == total.counted for total in totals)

@@ -342,10 +342,12 @@ class SqliteSinkState:
         self, prefix: str = "", *, after: str = "", limit: int = 1000
     ) -> list[tuple[str, str]]:
         """Return up to `limit` pairs in key order: keys with the prefix, beyond `after`."""
+        # One bound on each side, or SQLite would walk the whole scope.
+        lower, beyond = (after, ">") if after >= prefix else (prefix, ">=")
         rows = self.select(
-            "SELECT key, value FROM sink_state WHERE scope = ? AND key > ? AND key >= ?"
-            " AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
-            (self.scope, after, prefix, len(prefix), prefix, limit),
+            f"SELECT key, value FROM sink_state WHERE scope = ? AND key {beyond} ?"  # noqa: S608  because only an operator of ours is put in
+            " AND key < ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
+            (self.scope, lower, f"{prefix}\U0010ffff", len(prefix), prefix, limit),
         )
         return [(str(key), str(value)) for key, value in rows]
 

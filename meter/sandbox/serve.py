@@ -9,8 +9,12 @@ from types import FrameType
 from meter.sandbox.double import AssemblyAISandbox
 from meter.sandbox.faults import Faults
 from meter.sandbox.streaming import StreamingSandbox
+from meter.sandbox.stripe_rules import StripeRules
+from meter.sandbox.stripe_sandbox import StripeSandbox
 
 SAMPLE_KEY = "sandbox"
+KEPT_REQUESTS = 1000
+"""So that it can run for days."""
 
 
 def serve(  # noqa: PLR0913 - the settings of one run, keyword-only
@@ -18,17 +22,19 @@ def serve(  # noqa: PLR0913 - the settings of one run, keyword-only
     host: str,
     port: int,
     streaming_port: int,
+    stripe_port: int,
     keys: tuple[str, ...],
     faults: Faults,
     latency: float,
     seed: int,
     announce: Callable[[str], None],
 ) -> None:
-    """Run AssemblyAI's doubles until SIGINT or SIGTERM, then stop them cleanly and return.
+    """Run the doubles until SIGINT or SIGTERM, then stop them cleanly and return.
 
     Call it in the main thread. `latency` is the mean in seconds from submission to the final
-    status. `announce` is given the base URL first, then lines of Python that point the SDK at
-    both doubles, each in a call of its own and all once requests are answered.
+    status; `keys` are AssemblyAI's. `announce` is given AssemblyAI's base URL first, then lines of
+    Python that point the SDKs at the doubles, each in a call of its own and all once requests are
+    answered. Stripe's double takes any key of the right shape, and any customer.
 
     Raises:
         OSError: An address is in use or not ours.
@@ -39,6 +45,13 @@ def serve(  # noqa: PLR0913 - the settings of one run, keyword-only
             host=host, port=port, keys=keys, faults=faults, latency=latency, seed=seed
         ) as double,
         StreamingSandbox(host=host, port=streaming_port, keys=keys, seed=seed) as streaming,
+        StripeSandbox(
+            host=host,
+            port=stripe_port,
+            seed=seed,
+            rules=StripeRules(unknown_customers="accepted"),
+            keep_requests=KEPT_REQUESTS,
+        ) as stripe,
     ):
         key = keys[0] if keys else SAMPLE_KEY
         announce(double.base_url)
@@ -46,6 +59,11 @@ def serve(  # noqa: PLR0913 - the settings of one run, keyword-only
         announce(f'aai.settings.base_url, aai.settings.api_key = "{double.base_url}", "{key}"')
         announce("from assemblyai.streaming.v3 import StreamingClientOptions")
         announce(f'StreamingClientOptions(api_host="{streaming.url}", api_key="{key}")')
+        announce("from stripe import StripeClient")
+        announce(
+            f'StripeClient("sk_test_sandbox", base_addresses={{"api": "{stripe.base_url}", '
+            f'"meter_events": "{stripe.base_url}"}})'
+        )
         terminated.wait()
 
 

@@ -21,7 +21,7 @@ def test_the_committed_file_runs_in_the_sandbox_and_ends_in_the_usage_table(mete
     for customer in CUSTOMERS:
         assert customer.customer_id in done.stdout
     assert "the same." in done.stdout
-    assert done.stdout.count(": balances") == 2
+    assert done.stdout.count(": balances") == 3
     (folder,) = meter.folder.glob("meter-sandbox-*")
     assert f"Everything lies in {folder}" in done.stdout
     ledger = books.in_sqlite(folder / "usage.db")
@@ -29,3 +29,7 @@ def test_the_committed_file_runs_in_the_sandbox_and_ends_in_the_usage_table(mete
     assert books.in_csv(folder / "exports") == ledger
     shown = int(done.stdout.split(" seconds recorded")[0].rsplit("\n", 1)[1])
     assert sum(row.seconds for row in ledger) == shown
+    billed = done.stdout.split("billing: what was delivered")[1].split("\nEverything")[0]
+    rows = [line.split() for line in billed.splitlines() if line.endswith("yes")]
+    assert sum(int(row[-3]) for row in rows) == shown
+    assert "NO" not in billed

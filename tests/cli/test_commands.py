@@ -24,6 +24,7 @@ SECRETS = {
     "METER_TOKEN_SECRET": "token-value-of-more-than-32-characters",
     "METER_INGEST_SECRET": "ingest-value",
     "METER_ADMIN_SECRET": "admin-value",
+    "STRIPE_API_KEY": "sk_test_stripe-value",
 }
 
 HEAVY = ("stripe", "assemblyai", "httpx", "sqlite_utils", "uvicorn", "starlette", "rich")
@@ -73,8 +74,11 @@ def test_check_says_what_a_correct_file_will_do(tmp_path: Path) -> None:
     assert ran.returncode == 0
     assert "ledger (sqlite), from beginning: atomic with checkpoint" in ran.stdout
     assert "export (csv), from beginning: repairs on open" in ran.stdout
-    flow = "usage: transcripts, live, apps → ledger, export (async_completed, stream_terminated)"
-    assert flow in ran.stdout
+    assert "billing (stripe), from now: idempotent within a window" in ran.stdout
+    assert (
+        "usage: transcripts, live, apps → ledger, export, billing"
+        " (async_completed, stream_terminated)"
+    ) in ran.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,6 +142,7 @@ def test_plugins_lists_types_with_guarantees(tmp_path: Path) -> None:
         ("collector", "webhook", None),
         ("sink", "csv", "repairs on open"),
         ("sink", "sqlite", "atomic with checkpoint"),
+        ("sink", "stripe", "idempotent within a window"),
     }
     assert listed["faults"] == []
     assert "usage-meter" in meter("plugins", cwd=tmp_path).stdout

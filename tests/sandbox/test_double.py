@@ -154,8 +154,9 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
     program = (
         "from meter.sandbox.faults import Faults\n"
         "from meter.sandbox.serve import serve\n"
-        "serve(host='127.0.0.1', port=0, streaming_port=0, keys=('k1',), faults=Faults(),\n"
-        "      latency=0.1, seed=1, announce=lambda line: print(line, flush=True))\n"
+        "serve(host='127.0.0.1', port=0, streaming_port=0, stripe_port=0,\n"
+        "      keys=('k1',), faults=Faults(), latency=0.1, seed=1,\n"
+        "      announce=lambda line: print(line, flush=True))\n"
         "print('stopped')\n"
     )
     with subprocess.Popen(

@@ -1,0 +1,100 @@
+"""The guard: before the first usage of a run leaves, does Stripe have it already?
+
+A journal that was restored from an older copy collects anew what the copy lacks, and its ledger
+does not know that Stripe has it; so does a ledger whose meter another program feeds. Both would
+bill twice, and neither can be seen from inside. Stripe's summaries of the very hours that are about
+to be sent show it.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from meter.errors import FatalSinkError
+from meter_stripe.api_errors import StripeRefused
+from meter_stripe.slots import HOUR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from meter_stripe.client import StripeApi
+    from meter_stripe.jobs import Chain
+
+__all__ = ["Guard", "forget"]
+
+SAMPLE: Final = 20
+"""So many customers are looked up, one read each: a restored copy lacks usage of most of them."""
+_PASSED: Final[set[tuple[str, str]]] = set()
+"""Ledgers that were looked at in this process: a sink is opened anew after every failure."""
+
+
+class Guard:
+    """Looks once for each ledger in each process."""
+
+    def __init__(self, api: StripeApi) -> None:
+        self._api = api
+
+    def pass_(self, chains: Iterable[Chain]) -> None:
+        """Let new usage through, or not.
+
+        Raises:
+            FatalSinkError: Stripe counts more in the hours that are about to be sent than the
+                ledger ever sent there.
+            SinkError: as `StripeApi.counted`.
+        """
+        wanted = (chain for chain in chains if _key(chain) not in _PASSED and _hours(chain))
+        looked: list[Chain] = []
+        for chain in islice(wanted, SAMPLE):
+            self._look(chain)
+            looked.append(chain)
+        _PASSED.update(_key(chain) for chain in looked)
+
+    def _look(self, chain: Chain) -> None:
+        hours = _hours(chain)
+        ledger = chain.books.ledger
+        start, end = min(hours) * HOUR, (max(hours) + 1) * HOUR
+        known: dict[int, Decimal] = {}
+        for intent in ledger.slots(chain.customer, start, end):
+            if intent.state != "rejected" and intent.value > 0:
+                hour = intent.minute // HOUR
+                known[hour] = known.get(hour, Decimal(0)) + intent.value
+        try:
+            rows = self._api.counted(
+                meter_id=ledger.meter_id,
+                customer=chain.customer,
+                start=start,
+                end=end,
+                window="hour",
+            )
+        except StripeRefused:
+            return  # a customer that Stripe does not know has no usage there; sending says so
+        for at, counted in rows.items():
+            if at // HOUR in hours and counted > known.get(at // HOUR, Decimal(0)):
+                raise FatalSinkError(
+                    f"Stripe counts {counted} for {chain.customer} on {chain.books.event_name} "
+                    f"in an hour where this journal sent {known.get(at // HOUR, 0)}, and more is "
+                    "about to be sent: was the journal restored from an older copy, or does "
+                    "another program send to this meter? Nothing was sent. Compare with `meter "
+                    "stripe verify` and `meter stripe plan`; docs/stripe.md says how to go on"
+                )
+
+
+def forget() -> None:
+    """Look again, as a new process would; for tests that stand for several."""
+    _PASSED.clear()
+
+
+def _key(chain: Chain) -> tuple[str, str]:
+    return chain.books.ledger_id, chain.books.ledger.meter_id
+
+
+def _hours(chain: Chain) -> set[int]:
+    """Return the hours of the usage that nothing bills yet, as it occurred."""
+    return {
+        int(usage.occurred_at.timestamp()) // HOUR
+        for job in chain.jobs
+        if job.cancels is None and not job.carried
+        for usage in job.usages
+    }
