@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from meter.cli import cli
 from meter.config import ServerOptions
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 
 def all_help() -> str:
     """Return every command's help, as a terminal of 80 columns shows it."""
-    parts = [_help(cli, "meter")]
-    parts += [_help(command, f"meter {name}") for name, command in sorted(cli.commands.items())]
-    return "\n".join(parts)
+    load_plugins().add_commands(cli)
+    return "\n".join(_help(cli, "meter"))
 
 
-def _help(command: click.Command, name: str) -> str:
+def _help(command: click.Command, name: str) -> Iterator[str]:
+    """Yield a command's help, and that of the commands below it."""
     import click
 
     context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
-    return f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+    yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for inner, below in sorted(command.commands.items()):
+            yield from _help(below, f"{name} {inner}")
 
 
 def example(name: str) -> str:
@@ -61,13 +65,20 @@ def _table(title: str, model: type[BaseModel], note: str = "") -> str:
     ]
     for name, field in model.model_fields.items():
         lines.append(f"| `{name}` | {_default(field)} | {field.description or ''} |")
-        nested = field.annotation
-        if isinstance(nested, type) and hasattr(nested, "model_fields"):
+        for nested in _models(field.annotation):
+            many = "[]" if get_origin(field.annotation) is list else ""
             lines += [
-                f"| `{name}.{key}` | {_default(inner)} | {inner.description or ''} |"
+                f"| `{name}{many}.{key}` | {_default(inner)} | {inner.description or ''} |"
                 for key, inner in nested.model_fields.items()
             ]
     return "\n".join(lines) + "\n"
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Return the options models that a field is made of: itself, its items, its alternatives."""
+    if isinstance(annotation, type) and hasattr(annotation, "model_fields"):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def _default(field: FieldInfo) -> str:

@@ -31,10 +31,13 @@ SECRETS = {
     "METER_TOKEN_SECRET": "not-a-real-secret-but-long-enough",
     "METER_INGEST_SECRET": "secret",
     "METER_ADMIN_SECRET": "secret",
+    "STRIPE_API_KEY": "sk_test_key",
+    "STRIPE_WEBHOOK_SECRET": "whsec_secret",
 }
 
 
 STREAMING = (ROOT / "docs" / "streaming.md").read_text()
+STRIPE = (ROOT / "docs" / "stripe.md").read_text()
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -71,7 +74,12 @@ def test_readme_has_two_commands_and_ci_runs_them() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [*blocks("yaml"), *blocks("yaml", STREAMING), (ROOT / "pipelines.yaml").read_text()],
+    [
+        *blocks("yaml"),
+        *blocks("yaml", STREAMING),
+        *blocks("yaml", STRIPE),
+        (ROOT / "pipelines.yaml").read_text(),
+    ],
 )
 def test_every_pipelines_file_shown_is_correct(text: str, tmp_path: Path) -> None:
     path = tmp_path / "pipelines.yaml"
