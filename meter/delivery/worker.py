@@ -82,6 +82,7 @@ class SinkWorker:
         self._tended_at: float | None = None
         self._tend_failed = False
         self._trouble: str | None = None
+        self._opened_before = False
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
@@ -295,6 +296,9 @@ class SinkWorker:
         if row.parked is not None:
             self._journal.park_sink(self.name, None).wait()
         self._trouble = row.trouble
+        if not self._opened_before:  # what held events back may have been put right meanwhile
+            self._hasten(("held",))
+            self._opened_before = True
         self._admits = predicate_for(self.name, self._pipelines, row.not_before)
         self._logger.info("sink.opened", extra={"checkpoint": row.checkpoint})
         return sink

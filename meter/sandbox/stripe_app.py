@@ -38,7 +38,8 @@ class ResettableProtocol(HttpToolsProtocol):
     def _reset(self) -> None:
         raw = self.transport.get_extra_info("socket")
         if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            with contextlib.suppress(OSError):  # the client was faster
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self.transport.abort()
 
 
@@ -108,10 +109,16 @@ class StripeApp:
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """Return the body, or None when it is too large."""
+    """Return the body, or None when it is too large.
+
+    Raises:
+        ConnectionLostError: The client is gone; half of a request is none.
+    """
     body = bytearray()
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionLostError("request")
         body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
             return None

@@ -8,9 +8,10 @@ from meter.errors import FatalSinkError
 
 if TYPE_CHECKING:
     from meter_stripe.client import MeterInfo, StripeApi
-    from meter_stripe.options import StripeOptions
+    from meter_stripe.ledger import Ledger
+    from meter_stripe.options import MeterOptions, StripeOptions
 
-__all__ = ["find_meters", "fit_meters", "unfit"]
+__all__ = ["find_meters", "fit_meters", "same_unit", "unfit"]
 
 
 def find_meters(api: StripeApi, options: StripeOptions) -> dict[str, MeterInfo]:
@@ -65,3 +66,18 @@ def fit_meters(api: StripeApi, options: StripeOptions) -> dict[str, MeterInfo]:
     if faults:
         raise FatalSinkError("; ".join(f"meter {name!r}: {why}" for name, why in faults.items()))
     return found
+
+
+def same_unit(ledger: Ledger, options: MeterOptions) -> None:
+    """Refuse another unit than the one that a meter was fed in: Stripe would add both up.
+
+    Raises:
+        FatalSinkError: the unit was changed.
+    """
+    record = ledger.record()
+    if record is not None and record.unit != options.unit:
+        raise FatalSinkError(
+            f"meter {options.event_name!r}: it was fed in units of one {record.unit}, and the file "
+            f"says {options.unit} now; put `unit: {record.unit}` back, or give the new unit a "
+            "meter of another event_name"
+        )

@@ -14,7 +14,7 @@ from meter_stripe.flushing import Flushing
 from meter_stripe.ledger import Ledger, MeterRecord, meter_ids
 from meter_stripe.mapping_trouble import MappingTrouble
 from meter_stripe.options import StripeOptions
-from meter_stripe.unsent import note_unsent
+from meter_stripe.unsent import InvoiceWatch, note_stuck, note_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +59,7 @@ class StripeSink(Sink):
         self._audit: Audit | None = None
         self._flush = Flushing(context.state)
         self._mapping = MappingTrouble(context.state)
+        self._invoices = InvoiceWatch(context, options)
 
     # -- what a simulation replaces ----------------------------------------------------------
 
@@ -80,13 +81,15 @@ class StripeSink(Sink):
             RetryableSinkError: Stripe does not answer, or the customers cannot be read.
         """
         from meter_stripe.audit import Audit
-        from meter_stripe.meters import fit_meters
+        from meter_stripe.meters import fit_meters, same_unit
         from meter_stripe.pace import Pace
         from meter_stripe.workers import Workers
 
         api = self.api()
         infos = fit_meters(api, self.options)
         state = self.context.state
+        for options in self.options.meters:
+            same_unit(Ledger(state, infos[options.event_name].id), options)
         state.commit(
             [
                 write
@@ -131,14 +134,19 @@ class StripeSink(Sink):
         made = plan(batch.events, self._meters, customers=customers, options=self.options, now=now)
         if self.options.guard:
             Guard(api).pass_(made.chains)
-        Sender(
+        sender = Sender(
             api,
             self.context,
             workers=workers,
             pace=pace,
             sleep=self.sleep,
             flushing=self._flushing,
-        ).run(made.chains)
+        )
+        try:
+            sender.run(made.chains)
+        except SinkError:
+            self.context.state.commit(note_stuck(self.context.state, batch.events))
+            raise
         report = made.verdicts.report()
         return replace(
             report, state=[*report.state, *note_unsent(self.context.state, batch.events, report)]
@@ -154,6 +162,7 @@ class StripeSink(Sink):
 
         api, customers, _, _ = self._opened()
         state, now = self.context.state, self.context.clock.now()
+        self._invoices.look(now)
         if customers.refresh(now) or self._flush.asked(now):
             return Report(hasten=True)
         return (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from meter.sinks import Later, Report
 from meter_stripe.intents import shown
 from meter_stripe.late import late_reason, period_end
 
@@ -20,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from meter.events import Event
-    from meter.sinks import Report, SinkState, StateWrite
+    from meter.sinks import SinkContext, SinkState, StateWrite
     from meter_stripe.options import StripeOptions
 
-__all__ = ["Unsent", "note_unsent", "oldest_unsent", "warning"]
+__all__ = ["InvoiceWatch", "Unsent", "note_stuck", "note_unsent", "oldest_unsent", "warning"]
 
 KEY: Final = "unsent"
+LOOK_EVERY: Final = timedelta(minutes=1)
+LOG_EVERY: Final = timedelta(hours=1)
 OLD: Final = timedelta(minutes=45)
 """What is older and belongs to a period that has ended should have left long ago."""
 
@@ -70,6 +73,34 @@ def note_unsent(
     if after == before:
         return ()
     return (state.put(KEY, msgspec.json.encode(after).decode()),)
+
+
+def note_stuck(state: SinkState, events: Collection[Event]) -> tuple[StateWrite, ...]:
+    """Make the write that notes the oldest of a batch of which nothing is settled."""
+    left = {event.event_id: Later("", event.recorded_at) for event in events}
+    return note_unsent(state, events, Report(later=left))
+
+
+class InvoiceWatch:
+    """Logs, once an hour, that usage is about to miss its invoice."""
+
+    def __init__(self, context: SinkContext, options: StripeOptions) -> None:
+        """Look at the notes of one sink."""
+        self._context = context
+        self._options = options
+        self._next = datetime.min.replace(tzinfo=UTC)
+
+    def look(self, now: datetime) -> None:
+        """Log if it is time and there is something to say."""
+        if now < self._next:
+            return
+        oldest = oldest_unsent(self._context.state)
+        words = oldest and warning(oldest.occurred_at, now, self._options)
+        self._next = now + (LOG_EVERY if words else LOOK_EVERY)
+        if oldest and words:
+            self._context.log.warning(
+                "stripe.unsent_near_invoice", extra={"event_id": oldest.event_id, "words": words}
+            )
 
 
 def warning(oldest: datetime, now: datetime, options: StripeOptions) -> str | None:

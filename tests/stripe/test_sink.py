@@ -389,3 +389,47 @@ def test_a_meter_that_another_program_feeds_is_noticed_before_anything_is_sent(
     billing.restart()
     billing.pass_(minutes=2)
     assert billing.total() == 67
+
+
+def test_another_unit_for_a_meter_that_was_fed_parks_the_sink(tmp_path: Path) -> None:
+    billing = Billing(tmp_path)
+    billing.use(seconds=60)
+    billing.run()
+    billing.options["meters"] = [{"event_name": SECONDS, "unit": "minute"}]
+    billing.restart()
+    billing.use(seconds=60)
+    billing.run()
+    assert billing.parked is not None
+    assert "units of one second" in billing.parked
+    assert billing.total() == 60
+
+
+def test_what_was_held_is_offered_again_as_soon_as_meter_is_restarted(tmp_path: Path) -> None:
+    billing = Billing(tmp_path)
+    billing.use(seconds=11, ago=timedelta(days=25))
+    billing.run()
+    billing.options["late"] = "carry_forward"
+    billing.restart()
+    billing.run()
+    assert billing.total() == 11
+
+
+def test_usage_that_is_about_to_miss_its_invoice_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    billing = Billing(tmp_path, invoice_grace="2h")
+    end = datetime(2026, 12, 1, tzinfo=UTC)
+    billing.clock.advance(seconds=(end - billing.clock.now()).total_seconds() - 60)
+    billing.books.plan_next(*[GONE] * 400, path=EVENTS)
+    billing.use(seconds=11)
+    billing.pass_(minutes=40)
+    assert not logged(caplog)
+    billing.pass_(minutes=30)
+    assert len(logged(caplog)) == 1
+    billing.books._plans.clear()
+    billing.pass_(minutes=60)
+    assert billing.total() == 11
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.message for r in caplog.records if r.message == "stripe.unsent_near_invoice"]
