@@ -27,7 +27,7 @@ def set_up(style: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn", "asyncio", "websockets"):
+    for noisy in ("httpx", "httpcore", "uvicorn", "asyncio", "websockets", "stripe", "urllib3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from meter.backoff import delay
 from meter.delivery.reports import settlement_for
-from meter.errors import PluginError
+from meter.errors import MeterError, PluginError
 from meter.journal import Retry, Settlement
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ class Outcomes:
 
 
 def describe(error: BaseException) -> str:
-    """Name an error in one line."""
+    """Name an error in one line; one of meter's own says all in its words."""
     lines = str(error).strip().splitlines()
+    if lines and isinstance(error, MeterError):
+        return lines[0]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

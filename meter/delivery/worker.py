@@ -279,6 +279,8 @@ class SinkWorker:
             skip_existing=start == "now",
             not_before=start if isinstance(start, datetime) else None,
         ).wait()
+        if row.parked is not None:  # who starts meter again has seen to it
+            self._journal.park_sink(self.name, None).wait()
         context = SinkContext(
             name=self.name,
             journal_id=self._journal.journal_id,
@@ -293,8 +295,6 @@ class SinkWorker:
         self._outcomes.checkpoint = row.checkpoint
         if position is not None:
             self._agree(position, row.delivered)
-        if row.parked is not None:
-            self._journal.park_sink(self.name, None).wait()
         self._trouble = row.trouble
         if not self._opened_before:  # what held events back may have been put right meanwhile
             self._hasten(("held",))

@@ -158,9 +158,10 @@ def _compare(
     journal = found.used.get((customer, books.event_name), Decimal(0))
     if journal == tally.used:
         return
-    # Events that the sink took over under another name of its own are in the journal as well.
+    # Events that the sink was given under another name of its own are in the journal as well.
+    days: defaultdict[date, Decimal] = defaultdict(Decimal)
     used, missing = Decimal(0), 0
-    for event_id in _billed(books.ledger, customer):
+    for intent, event_id in _billed(books.ledger, customer):
         event = desk.find(event_id)
         if event is None:
             missing += 1
@@ -169,6 +170,10 @@ def _compare(
             )
         else:
             used += event.billed_seconds or Decimal(0)
+            if intent.state in ("delivered", "absorbed"):
+                days[intent.slot.date()] += event.billed_seconds or Decimal(0)
+    for day, seconds in days.items():
+        found.days[customer, books.event_name, day] = seconds
     if not missing and used != tally.used:
         found.fault(
             books.event_name,
@@ -178,8 +183,8 @@ def _compare(
         )
 
 
-def _billed(ledger: Ledger, customer: str) -> Iterator[str]:
-    """Yield the events that a customer's intents bill."""
+def _billed(ledger: Ledger, customer: str) -> Iterator[tuple[Intent, str]]:
+    """Yield the events that a customer's intents bill, each with its intent."""
     after = ""
     while intents := ledger.page(after, PAGE):
         after = intents[-1].identifier
@@ -188,4 +193,4 @@ def _billed(ledger: Ledger, customer: str) -> Iterator[str]:
                 continue
             for event_id, link in ledger.links(intent.events).items():
                 if link.now == intent.identifier and intent.kind == "usage":
-                    yield event_id
+                    yield intent, event_id

@@ -33,7 +33,10 @@ def unfit(info: MeterInfo | None) -> str | None:
     if info is None:
         return "Stripe has no such meter: `meter stripe setup --apply` makes it"
     if not info.active:
-        return "it is deactivated at Stripe: reactivate it there, or with `meter stripe setup`"
+        return (
+            "it is deactivated at Stripe: reactivate it there, or with `meter stripe setup --apply "
+            "--reactivate`"
+        )
     if info.formula != "sum":
         return (
             f"it aggregates by {info.formula}, and only sum adds usage up; give the sink a meter "

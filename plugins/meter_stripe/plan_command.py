@@ -103,7 +103,7 @@ def _print_state(desk: SinkDesk, made: Forecast) -> None:
     if row is None:
         click.echo("the sink never ran")
         if not made.lines and not made.aside:
-            click.echo("with `start: now` its first run leaves out what was recorded before")
+            click.echo("its first run begins where `start:` says, by default with what comes then")
     elif row.parked:
         click.echo(f"the sink is parked, so that nothing leaves: {one_line(row.parked)}")
     if made.guessed and row is not None:

@@ -123,11 +123,17 @@ def _said(
 def accept(desk: SinkDesk, customer: str, day: date) -> int:
     """End the comparison of a customer's day, whatever it shows; return the exit code."""
     every: list[MeterBooks] = desk.sink.books()
-    for books in every:
-        if books.ledger.tallies([customer]):
-            books.ledger.state.commit(accept_day(books, customer, day))
-            click.echo(f"{one_line(customer)} on {books.event_name}, {day}: no longer compared")
-    return 0
+    known = [books for books in every if books.ledger.tallies([customer])]
+    for books in known:
+        books.ledger.state.commit(accept_day(books, customer, day))
+        click.echo(f"{one_line(customer)} on {books.event_name}, {day}: no longer compared")
+    if not known:
+        click.echo(
+            f"nothing was ever sent for a Stripe customer {one_line(customer)}; `meter stripe "
+            "verify` lists them",
+            err=True,
+        )
+    return 0 if known else 1
 
 
 def _in_the_way(

@@ -251,7 +251,7 @@ class Sender:
         self._silent = 0
         if answer.outcome is Outcome.DENIED:
             self._fault = FatalSinkError(
-                f"Stripe refuses the sink's `api_key` ({answer.status or 'denied'}): "
+                f"Stripe refused the api_key of the sink ({answer.status or 'denied'}): "
                 f"{answer.message}; nothing is lost. Put the key right, then restart meter"
             )
         elif answer.outcome is Outcome.BUSY and answer.retry_after:

@@ -152,7 +152,10 @@ def _totals(found: Outcome) -> Iterator[str]:
             "compare again in an hour"
         )
     if waiting := found.count("awaits an answer"):
-        yield f"{counted(waiting, 'day')} with usage whose answer is awaited; see `meter status`"
+        yield (
+            f"{counted(waiting, 'day')} with usage that awaits an answer, or was just taken back: "
+            "Stripe's figure may still change"
+        )
     if found.not_drilled:
         yield f"{counted(found.not_drilled, 'day')} more were not looked into: narrow it down"
     if found.journal.faults:

@@ -8,8 +8,10 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -21,6 +23,7 @@ from meter.plugins import load_plugins
 from meter.sandbox.double import AssemblyAISandbox
 from meter.sandbox.faults import JobPlan
 from meter.sandbox.streaming import StreamingSandbox
+from meter_stripe.commands import stripe
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -216,3 +219,63 @@ def test_every_error_is_drawn_in_the_tree() -> None:
 def test_links_in_the_readme_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def shown_code(text: str) -> Iterator[str]:
+    """Yield what stands between backticks, and the commands of console blocks, on one line."""
+    yield from (" ".join(code.split()) for code in re.findall(r"`([^`]+)`", without_blocks(text)))
+    for block in blocks("console", text):
+        yield from re.findall(r"^\$ (.+)$", block, re.MULTILINE)
+
+
+def command_shown(code: str) -> tuple[click.Command, list[str]]:
+    """Find the command that a line calls, and the words that follow its name."""
+    _, name, *rest = code.split()
+    command: click.Command = stripe if name == "stripe" else cli.commands[name]
+    if isinstance(command, click.Group) and rest:
+        command, rest = command.commands[rest[0]], rest[1:]
+    return command, rest
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for param in command.params for name in param.opts if name.startswith("--")}
+
+
+def test_every_command_and_option_of_the_page_on_stripe_exists() -> None:
+    codes = set(shown_code(STRIPE))
+    called = {code for code in codes if re.match(r"meter [a-z]", code)}
+    named = set()
+    for code in called:
+        command, words = command_shown(code)
+        named.add(command.name)
+        assert {word for word in words if word.startswith("--")} <= options_of(command), code
+    assert named > stripe.commands.keys(), "each of them is on the page"
+    everything = set().union(*map(options_of, stripe.commands.values()))
+    alone = {code.split()[0] for code in codes if code.startswith("--")}
+    assert alone
+    assert alone <= everything
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_blocks(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_in_the_docs_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", without_blocks(page.read_text())):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
