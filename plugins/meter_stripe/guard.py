@@ -9,7 +9,6 @@ to be sent show it.
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from meter.errors import FatalSinkError
@@ -26,12 +25,13 @@ __all__ = ["Guard", "forget"]
 
 SAMPLE: Final = 20
 """So many customers are looked up, one read each: a restored copy lacks usage of most of them."""
-_PASSED: Final[set[tuple[str, str]]] = set()
-"""Ledgers that were looked at in this process: a sink is opened anew after every failure."""
+_LOOKED: Final[dict[tuple[str, str], set[str]]] = {}
+"""Customers that were looked up in this process, by ledger: a sink is opened anew after every
+failure, and need not ask again what was answered."""
 
 
 class Guard:
-    """Looks once for each ledger in each process."""
+    """Looks up the first customers of each ledger in each process."""
 
     def __init__(self, api: StripeApi) -> None:
         self._api = api
@@ -44,12 +44,11 @@ class Guard:
                 ledger ever sent there.
             SinkError: as `StripeApi.counted`.
         """
-        wanted = (chain for chain in chains if _key(chain) not in _PASSED and _hours(chain))
-        looked: list[Chain] = []
-        for chain in islice(wanted, SAMPLE):
-            self._look(chain)
-            looked.append(chain)
-        _PASSED.update(_key(chain) for chain in looked)
+        for chain in chains:
+            looked = _LOOKED.setdefault(_key(chain), set())
+            if len(looked) < SAMPLE and chain.customer not in looked and _hours(chain):
+                self._look(chain)
+                looked.add(chain.customer)
 
     def _look(self, chain: Chain) -> None:
         hours = _hours(chain)
@@ -83,7 +82,7 @@ class Guard:
 
 def forget() -> None:
     """Look again, as a new process would; for tests that stand for several."""
-    _PASSED.clear()
+    _LOOKED.clear()
 
 
 def _key(chain: Chain) -> tuple[str, str]:

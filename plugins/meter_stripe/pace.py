@@ -34,5 +34,5 @@ class Pace:
         return 0.0
 
     def pause(self, seconds: float) -> None:
-        """Let nothing through for so long: Stripe asked for it."""
-        self._tokens = min(self._tokens, 0.0) - seconds * self._per_second
+        """Let nothing through for so long: Stripe asked for it. Of several, the longest counts."""
+        self._tokens = min(self._tokens, -seconds * self._per_second)
