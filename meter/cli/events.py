@@ -13,6 +13,7 @@ import click
 
 from meter.commands.arguments import as_json, naming, pipelines_file, read_config
 from meter.commands.moments import age, moment
+from meter.commands.references import meant
 from meter.commands.tables import one_line
 
 if TYPE_CHECKING:
@@ -113,14 +114,8 @@ def _ask_around(
 
 def _nearest(config: Config, reference: str, journal: Journal, file: str) -> list[str]:
     """Say what the reference may have meant, and where else to look."""
-    from meter.events import event_id_for
-
-    ids = [
-        event_id_for("assemblyai", noun, reference, suffix)
-        for noun, suffixes in (("transcript", ("", ":failed")), ("session", ("", ":abandoned")))
-        for suffix in suffixes
-    ]
-    lines = [f"did you mean {i}?" for i in ids if journal.find(i) is not None]
+    ids = meant(reference, lambda event_id: journal.find(event_id) is not None)
+    lines = [f"did you mean {event_id}?" for event_id in ids]
     provider_id = reference.split(":")[2] if reference.count(":") > 1 else reference
     session = journal.sessions.find(provider_id)
     if session is not None:

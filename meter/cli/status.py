@@ -28,6 +28,8 @@ _WORDS: Final = ("dead", "held", "retrying", "waiting")
 """What is the matter, the worst first; `waiting` is counted as retrying, and is no trouble."""
 REASONS: Final = 10
 """How many reasons are shown for a sink."""
+LOOKED: Final = 1000
+"""How many reasons are counted of each sink and state."""
 
 
 @click.command()
@@ -49,7 +51,7 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     journal = open_journal(config.journal, clock, create=False)
     try:
         totals = journal.totals()
-        reasons = journal.exceptions.reasons(REASONS)
+        reasons = journal.exceptions.reasons(LOOKED)
         answers = {
             name: ask(entry, lambda sink: sink.status(), journal=journal, clock=clock)
             for name, entry in config.sinks.items()
@@ -143,12 +145,13 @@ def _print_sinks(
     for name in [*answers, *sorted(balances.keys() - answers.keys())]:
         answer = answers.get(name)
         found = sorted((r for r in reasons if r.sink == name), key=lambda r: _WORDS.index(_word(r)))
-        lines = [f"{_word(r):<8}  {r.count:>6}  {r.reason}" for r in found[:REASONS]]
+        told = _told(found)
+        lines = [f"{_word(r):<8}  {r.count:>6}  {r.reason}" for r in told]
         if name in balances:
             b = balances[name]
-            others = b.dead_lettered + b.held + b.retrying - sum(r.count for r in found[:REASONS])
-            if others > 0:
-                lines.append(f"and {others} more, for other reasons")
+            others = b.dead_lettered + b.held + b.retrying - sum(r.count for r in told)
+            if others > 0 and len(found) > len(told):
+                lines.append(_and_more(others, found, told))
         if answer is not None:
             lines += answer.lines
             if answer.error is not None:
@@ -158,6 +161,24 @@ def _print_sinks(
             click.echo(f"\n{name}" if answer is not None else f"\n{name} (not in the file)")
         for line in lines:
             click.echo(f"  {one_line(line)}")
+
+
+def _told(found: Sequence[Reason]) -> list[Reason]:
+    """Choose the reasons that are shown: the first of each place, then by their order."""
+    firsts = {_word(reason): reason for reason in reversed(found)}.values()
+    rest = [reason for reason in found if reason not in firsts]
+    chosen = [*firsts, *rest[: REASONS - len(firsts)]]
+    return [reason for reason in found if reason in chosen]
+
+
+def _and_more(events: int, found: Sequence[Reason], told: Sequence[Reason]) -> str:
+    more = len(found) - len(told)
+    states = [reason.state for reason in found]
+    least = "at least " if any(states.count(state) >= LOOKED for state in set(states)) else ""
+    plural = "" if events == 1 else "s"
+    return f"and {events} more event{plural}, for {least}{more} other reason" + (
+        "" if more == 1 else "s"
+    )
 
 
 def _word(reason: Reason) -> str:

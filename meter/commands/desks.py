@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from meter.clock import SystemClock
 from meter.commands.arguments import read_config
+from meter.commands.references import meant
 from meter.delivery import SinkWorker
 from meter.delivery.contexts import unopened
 from meter.delivery.filters import predicate_for
@@ -55,6 +58,7 @@ class SinkDesk:
         sink: an instance that was never opened.
         context: what it was given; its state may be read and written.
         clock: tells the time.
+        blank: there is no journal yet: an empty one stands in for it.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class SinkDesk:
         plugins: Plugins,
         clock: Clock,
         looking: bool = False,
+        blank: bool = False,
     ) -> None:
         """Make the instance; `sink_desk` is the way to get one."""
         self.name = entry.name
         self.clock = clock
+        self.blank = blank
         self.sink: Any = unopened(entry, journal=journal, clock=clock)
         self.context: SinkContext = self.sink.context
         self._journal = journal
@@ -93,7 +99,7 @@ class SinkDesk:
             unsettled: only those that are pending, retrying, held or dead.
         """
         row = self.row()
-        start = self._start()
+        start = self.start
         if row is None:
             if start == "now":
                 return
@@ -158,17 +164,27 @@ class SinkDesk:
         """Return where one event stands for this sink; None when there is no such event.
 
         For a sink that never ran that is what its first run will make of it: `filtered` when it
-        starts `now`, otherwise `pending`.
+        starts `now`, or at a time after the event, otherwise `pending`.
         """
         for place in self._journal.exceptions.places(event_id):
             if place.sink == self.name:
                 return place.state
-        if self._journal.find(event_id) is None:
+        event = self._journal.find(event_id)
+        if event is None:
             return None
-        return "filtered" if self._start() == "now" else "pending"
+        before = self.start == "now" or (
+            self.start != "beginning" and event.occurred_at < self.start
+        )
+        return "filtered" if before else "pending"
 
-    def _start(self) -> Start:
+    @property
+    def start(self) -> Start:
+        """Where the sink's first run begins: `start:` of the file, or its type's own."""
         return self._entry.start or self._entry.extension.cls.default_start
+
+    def meant(self, reference: str) -> list[str]:
+        """Return the ids of the journal's events that somebody may have meant."""
+        return meant(reference, lambda event_id: self._journal.find(event_id) is not None)
 
     def recall(self, reasons: Mapping[str, str], state: Iterable[StateWrite] = ()) -> list[str]:
         """Have delivered events offered again, by event id, with the reason; answer which were.
@@ -207,6 +223,9 @@ class SinkDesk:
         """
         if self._looking:
             raise RuntimeError("a desk that is only for looking cannot deliver")
+        log = logging.getLogger("meter")
+        if not log.hasHandlers():  # else warnings go to stderr bare; the command says what is wrong
+            log.addHandler(logging.NullHandler())
         try:
             journal = open_journal(self._config.journal, self.clock, run=True, create=False)
         except JournalLocked:
@@ -240,6 +259,7 @@ def sink_desk(
     type: str,  # noqa: A002  because that is the word in the pipelines file
     name: str | None = None,
     looking: bool = False,
+    blank: bool = False,
 ) -> Iterator[SinkDesk]:
     """Open the journal beside a running `meter run`, and give the desk of one sink.
 
@@ -249,6 +269,7 @@ def sink_desk(
         type: the sink's type.
         name: which one, when the file has several of that type.
         looking: secrets may be missing, because nothing outside is touched.
+        blank: where there is no journal yet, give the desk of an empty one, that is not kept.
 
     Raises:
         ConfigurationError: the file has faults, or no such sink, or several.
@@ -257,13 +278,23 @@ def sink_desk(
     config = read_config(pipelines, plugins, looking=looking)
     entry = _chosen(config, type, name)
     clock = SystemClock()
-    journal = open_journal(config.journal, clock, create=False)
-    try:
+    lacking = blank and not Path(config.journal).exists()
+    with ExitStack() as stack:
+        place = config.journal
+        if lacking:
+            folder = stack.enter_context(TemporaryDirectory(prefix="meter-"))
+            place = str(Path(folder, "blank.db"))
+        journal = open_journal(place, clock, create=lacking)
+        stack.callback(journal.close)
         yield SinkDesk(
-            config, entry, journal=journal, plugins=plugins, clock=clock, looking=looking
+            config,
+            entry,
+            journal=journal,
+            plugins=plugins,
+            clock=clock,
+            looking=looking or lacking,
+            blank=lacking,
         )
-    finally:
-        journal.close()
 
 
 def _chosen(config: Config, wanted: str, name: str | None) -> SinkConfig:

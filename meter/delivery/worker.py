@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal
 
 from meter.backoff import Backoff
@@ -277,7 +277,12 @@ class SinkWorker:
             self.name,
             self._config.type,
             skip_existing=start == "now",
-            not_before=start if isinstance(start, datetime) else None,
+            # `now` leaves out what was used before, also where it is collected afterwards.
+            not_before=None
+            if start == "beginning"
+            else self._clock.now()
+            if start == "now"
+            else start,
         ).wait()
         if row.parked is not None:  # who starts meter again has seen to it
             self._journal.park_sink(self.name, None).wait()

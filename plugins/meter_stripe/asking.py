@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from meter.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from meter.commands import SinkDesk
 
-__all__ = ["carried_out", "on_terminal", "who", "why_not"]
+__all__ = ["carried_out", "confirmed", "on_terminal", "who", "why_not"]
 
 POLL_SECONDS: Final = 0.25
 TRY_AGAIN: Final = 2.0
@@ -31,6 +33,23 @@ def who() -> str:
 def on_terminal() -> bool:
     """Tell whether somebody sits there who can answer."""
     return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask before something is done that cannot be undone.
+
+    Args:
+        question: to be answered with yes or no.
+        yes: the command line has answered it.
+
+    Raises:
+        ConfigurationError: there is nobody to ask.
+    """
+    if yes:
+        return True
+    if not on_terminal():
+        raise ConfigurationError("nobody can be asked here; --yes does it without asking")
+    return click.confirm(question)
 
 
 def carried_out(

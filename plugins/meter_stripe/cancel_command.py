@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from meter.commands.moments import age
 from meter.commands.tables import one_line
-from meter_stripe.asking import carried_out, on_terminal, who, why_not
-from meter_stripe.intents import shown
+from meter_stripe.asking import carried_out, confirmed, on_terminal, who, why_not
+from meter_stripe.intents import minute_of, shown
 from meter_stripe.late import MARGIN, STRIPE_PAST, late_reason
-from meter_stripe.ledger import Decision, Link
+from meter_stripe.ledger import Decision, Link, Tally
 from meter_stripe.printing import counted, figure
 from meter_stripe.proof import SAFE
 
@@ -63,21 +64,26 @@ def cancel(desk: SinkDesk, event_id: str, *, reason: str, yes: bool, seconds: fl
     event = desk.find(event_id)
     place = desk.place(event_id)
     if event is None or place is None:
-        return _refuse(event_id, "the journal has no such event; `meter events` finds the right id")
+        guesses = [f"did you mean {one_line(each)}?" for each in desk.meant(event_id)]
+        words = " ".join(guesses) or "`meter events` finds the right id"
+        return _refuse(event_id, f"the journal has no such event; {words}")
     every: list[MeterBooks] = desk.sink.books()
     links = [(books, books.ledger.links([event_id]).get(event_id)) for books in every]
     decided = [d for b, _ in links if (d := b.ledger.decisions([event_id]).get(event_id))]
     asked = next((d for d in decided if d.act == "cancel"), None)
     known = [(books, link) for books, link in links if link is not None]
     if known and all(link.cancelled for _, link in known):
-        click.echo(f"{one_line(event_id)} was taken back already{_by(asked)}; nothing was done now")
+        click.echo(
+            f"{one_line(event_id)} was taken back already{_by(asked)}; nothing was done now"
+            + _not_kept(reason)
+        )
         return 0
     if asked is None or place == "delivered":
         code = _ask(desk, event, place, known, reason=reason, yes=yes)
         if code is not None:
             return code
     else:
-        click.echo(f"it was asked for already{_by(asked)}, and is under way")
+        click.echo(f"it was asked for already{_by(asked)}, and is under way{_not_kept(reason)}")
 
     def done() -> bool:
         return all(
@@ -96,6 +102,10 @@ def cancel(desk: SinkDesk, event_id: str, *, reason: str, yes: bool, seconds: fl
 def _refuse(event_id: str, words: str) -> int:
     click.echo(f"meter: {one_line(event_id)} is not cancelled: {words}", err=True)
     return 1
+
+
+def _not_kept(reason: str) -> str:
+    return f"; the reason that you give now ({one_line(reason)}) is not kept" if reason else ""
 
 
 def _by(decision: Decision | None) -> str:
@@ -121,7 +131,8 @@ def _ask(
         intent = None if link.now is None else books.ledger.intent(link.now)
         if intent is not None:
             billed.append(Billed(books, link, intent))
-    if (words := _in_the_way(place, billed, now)) is not None:
+    words = _in_the_way(place, event, billed, now) or _nothing(event, billed, now)
+    if words is not None:
         return _refuse(event_id, words)
     seconds = event.billed_seconds
     click.echo(
@@ -132,9 +143,9 @@ def _ask(
         _announce(each, desk.sink.options, now)
     if on_terminal() and not yes:
         reason = reason or click.prompt("why, for the record", default="", show_default=False)
-        if not click.confirm("take its usage back?"):
-            click.echo("nothing was done")
-            return 1
+    if not confirmed("take its usage back?", yes=yes):
+        click.echo("nothing was done")
+        return 1
     decision = Decision(act="cancel", who=who(), at=now, reason=reason)
     writes = [each.books.ledger.decide(event_id, decision) for each in billed]
     words = f"to be taken back, asked for by {decision.who}"
@@ -145,10 +156,48 @@ def _ask(
     return None
 
 
-def _in_the_way(place: str, billed: list[Billed], now: datetime) -> str | None:
+def _nothing(event: Event, billed: list[Billed], now: datetime) -> str | None:
+    """Say why there is nothing to take back: no seconds, or none that made a unit.
+
+    What shared a meter event with it would be cancelled and sent anew for nothing.
+    """
+    seconds = event.billed_seconds or Decimal(0)
+    if not seconds:
+        return "it was billed nothing: it has 0 s"
+    in_vain = [
+        each
+        for each in billed
+        if len(each.intent.events) > 1
+        and _by_adjustment(each.intent, now)
+        and not _units_back(each, seconds)
+    ]
+    if len(in_vain) < len(billed):
+        return None
+    until = max(each.intent.frozen_at for each in in_vain) + SAFE
+    units = " and no ".join(dict.fromkeys(each.books.options.unit for each in in_vain))
+    return (
+        f"it was billed nothing: without its {figure(seconds)} s there is no {units} less, and its "
+        "meter event, which bills other usage, would be cancelled and sent anew. From "
+        f"{shown(until)} on it can be cancelled: that only makes the remainder less"
+    )
+
+
+def _units_back(billed: Billed, seconds: Decimal) -> int:
+    """Return how many whole units a customer is billed less without so many seconds."""
+    customer, size = billed.intent.customer, billed.books.options.unit_seconds
+    used = billed.books.ledger.tallies([customer]).get(customer, Tally()).used
+    return int(used // size) - int((used - seconds) // size)
+
+
+def _in_the_way(place: str, event: Event, billed: list[Billed], now: datetime) -> str | None:
     """Say why an event cannot be taken back, and what to do."""
     if any(each.intent.state == "disputed" for each in billed):
         return "its meter event is disputed: `meter stripe resolve` comes first"
+    if place in ("pending", "retrying") and minute_of(event.occurred_at) > now.timestamp():
+        return (
+            f"it is not sent yet, and waits until {shown(event.occurred_at)}, the time that it is "
+            "of; no meter event lies ahead of the clock. Once it is delivered, it can be cancelled"
+        )
     if place != "delivered":
         return REFUSALS.get(place, f"it is {place}")
     if not billed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from meter.commands.tables import one_line
-from meter_stripe.asking import carried_out, on_terminal, who, why_not
+from meter_stripe.asking import carried_out, confirmed, who, why_not
 from meter_stripe.late import late_reason
 from meter_stripe.ledger import Decision
 from meter_stripe.printing import counted, figure
@@ -66,7 +66,7 @@ def carry_forward(
         f"{counted(events, 'event')} of {figure(total)} s: billed under today's date; the true "
         "time stays in the ledger"
     )
-    if on_terminal() and not yes and not click.confirm("bill it now?"):
+    if not confirmed("bill it now?", yes=yes):
         click.echo("nothing was done")
         return 1
     _decide(desk, _late(desk, wanted), reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from meter.errors import FatalSinkError, SinkError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from meter_stripe.sink import StripeSink
 
 __all__ = ["check", "key_words"]
+
+ODD: Final = 5
+"""How many unusual ids are named."""
 
 
 def key_words(options: StripeOptions) -> str:
@@ -112,10 +115,18 @@ def _customers(sink: StripeSink) -> str:
         return "customers: each customer_id is taken for Stripe's own id"
     customers = customers_for(sink.options, sink.api)
     customers.refresh(sink.context.clock.now())
-    count = sum(1 for _ in customers.pairs())
+    count = 0
+    odd: list[str] = []
+    for _, stripe_id in customers.pairs():
+        count += 1
+        if not stripe_id.startswith("cus_") and len(odd) < ODD:
+            odd.append(stripe_id)
     where = (
         source.file.name
         if source.file is not None
         else f"the metadata key {source.metadata!r} of Stripe's customers"
     )
-    return f"customers: {counted(count, 'customer')} by {where}"
+    line = f"customers: {counted(count, 'customer')} by {where}"
+    if odd:
+        line += f"; warning: Stripe's own ids begin with cus_, and there is {', '.join(odd)}"
+    return line

@@ -88,6 +88,8 @@ def setup(
         meter, separator, amount = text.rpartition("=")
         if not separator or not meter:
             raise click.UsageError(f"--price {text!r}: expected METER=AMOUNT")
+        if meter in given:
+            raise click.UsageError(f"--price {meter}=…: a meter has one price; it is given twice")
         given[meter] = amount
     code = set_up(
         plugins,
@@ -118,7 +120,7 @@ def plan(
     from meter.commands import sink_desk
     from meter_stripe.plan_command import plan as planned
 
-    with sink_desk(plugins, pipelines, type=TYPE, name=name, looking=True) as desk:
+    with sink_desk(plugins, pipelines, type=TYPE, name=name, looking=True, blank=True) as desk:
         planned(desk, style=style, customer=customer)
 
 

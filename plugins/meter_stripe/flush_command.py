@@ -42,11 +42,18 @@ def flush(desk: SinkDesk, *, seconds: float, pipelines: Path) -> int:
         state.commit([ask_to_flush(state, desk.clock.now())])
         click.echo("the running `meter run` is asked to send everything now")
         _wait(desk, seconds)
+    row = desk.row()
+    parked = None if row is None else row.parked
+    if row is not None and (parked or row.trouble):
+        said = f"is parked: {one_line(parked)}" if parked else f"fails: {one_line(row.trouble)}"
+        then = "ask again" if ran else "restart `meter run`"
+        way_out = f"; put it right, then {then}" if parked else ""
+        click.echo(f"meter: the sink {desk.name} {said}{way_out}", err=True)
     click.echo(f"{counted(_delivered(desk) - before, 'event')} delivered")
     left = Counter((standing.where, standing.reason) for standing in desk.standings(unsettled=True))
     if not left:
         click.echo("nothing is left")
-        return 0
+        return 1 if parked else 0
     click.echo(f"left: {counted(left.total(), 'event')}")
     for (where, reason), count in left.most_common(SHOWN):
         click.echo(f"  {count:,} {where}: {one_line(reason) or why_not(desk)}")

@@ -252,7 +252,7 @@ def _plan_job(made: Forecast, chain: Chain, job: Job, when: str, by_id: Mapping[
         return when
     except Wait as wait:
         begins = datetime.fromtimestamp(wait.until, UTC)
-        when = f"from {begins:%H:%M}" if when == "now" else when
+        when = f"from {begins:%Y-%m-%d %H:%M}" if when == "now" else when
         chain.tally = chain.tally.plus(seconds, units)
     else:
         minute = intent.minute if intent.value else None

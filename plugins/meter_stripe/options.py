@@ -21,6 +21,8 @@ __all__ = [
 
 BASE_URL: Final = "https://api.stripe.com"
 UNITS: Final = {"second": 1, "minute": 60, "hour": 3600}
+LAST_DAY: Final = 28
+"""The last day that every month has."""
 Kind = Literal["async_completed", "stream_terminated"]
 
 
@@ -100,25 +102,34 @@ class CustomersFrom(Options):
     @model_validator(mode="after")
     def _one_source(self) -> CustomersFrom:
         if (self.file is None) == (self.metadata is None):
-            raise ValueError("expected either {file: customers.yaml} or {metadata: key}")
+            raise ValueError("either {file: customers.yaml} or {metadata: key}")
         if self.file is not None and "refresh" in self.model_fields_set:
             raise ValueError("refresh goes with metadata; a file is read again once it changes")
         if self.refresh < timedelta(minutes=1):
-            raise ValueError("refresh: expected 1m or more; each one reads all of the customers")
+            raise ValueError("refresh of 1m or more: each one reads all of the customers")
         return self
 
 
 def _period(value: Any) -> Any:
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+    day = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(day, int) and not 1 <= day <= LAST_DAY:
+        raise ValueError(f"a day from 1 to {LAST_DAY}, or none")
+    return day
+
+
+def _customers(value: Any) -> Any:
+    if isinstance(value, str) and value != "passthrough":
+        raise ValueError("a mapping, {file: mapping.yaml} or {metadata: key}; or passthrough")
+    return value
 
 
 def _address(url: str) -> str:
     parts = urlsplit(url)
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.username is not None or parts.query or parts.fragment or not parts.hostname:
-        raise ValueError("expected an address such as https://api.stripe.com, and nothing else")
+        raise ValueError("an address such as https://api.stripe.com, and nothing else")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise ValueError("expected an https:// address; http:// only on this machine")
+        raise ValueError("an https:// address; http:// only on this machine")
     return url.rstrip("/")
 
 
@@ -135,6 +146,7 @@ class StripeOptions(Options):
     ]
     customers: Annotated[
         CustomersFrom | Literal["passthrough"],
+        BeforeValidator(_customers),
         Field(
             description="Where a customer's Stripe id is found: {file: …}, {metadata: …}, or "
             "passthrough when the customer_id is the Stripe id."
@@ -202,8 +214,6 @@ class StripeOptions(Options):
         names = [meter.event_name for meter in self.meters]
         if len(set(names)) != len(names):
             raise ValueError("meters: each event_name stands once; join their selections")
-        if isinstance(self.period_day, int) and not 1 <= self.period_day <= 28:  # noqa: PLR2004  because every month has 28 days
-            raise ValueError("period_day: expected 1 to 28, or none")
         return self
 
     @property

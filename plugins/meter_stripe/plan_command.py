@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -100,14 +100,23 @@ def _print(desk: SinkDesk, made: Forecast, customer: str | None) -> None:
 
 def _print_state(desk: SinkDesk, made: Forecast) -> None:
     row = desk.row()
+    if desk.blank:
+        click.echo("nothing is recorded yet: there is no journal, `meter run` makes it")
     if row is None:
-        click.echo("the sink never ran")
-        if not made.lines and not made.aside:
-            click.echo("its first run begins where `start:` says, by default with what comes then")
+        click.echo(f"the sink never ran; {_begins(desk.start)}")
     elif row.parked:
         click.echo(f"the sink is parked, so that nothing leaves: {one_line(row.parked)}")
-    if made.guessed and row is not None:
+    if made.guessed:
         click.echo(f"not opened yet, planned as if nothing was sent: {', '.join(made.guessed)}")
+
+
+def _begins(start: str | datetime) -> str:
+    """Say in the file's own words what the first run will take."""
+    if isinstance(start, datetime):
+        return f"by `start: {time_of(start)}` its first run takes all usage since then"
+    if start == "beginning":
+        return "by `start: beginning` its first run takes everything that is recorded"
+    return "by `start: now` its first run takes no usage of before"
 
 
 _COLUMNS: Final = (

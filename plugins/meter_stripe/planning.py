@@ -64,11 +64,17 @@ def plan(
     """Sort the events of a batch by what is to be done about them."""
     made = Plan()
     selected: set[str] = set()
+    redriven: set[str] = set()
+    planners = []
     for books in meters:
         mine = [event for event in events if counts(books.options, event)]
         selected.update(event.event_id for event in mine)
         if mine:
-            _Planner(made, books, customers, options, now).plan(mine)
+            planner = _Planner(made, books, customers, options, now)
+            redriven |= planner.find(mine)
+            planners.append(planner)
+    for planner in planners:
+        planner.plan(redriven)
     for event in events:
         if event.event_id not in selected:
             billed = event.billed_seconds is not None
@@ -93,21 +99,31 @@ class _Planner:
         self.customers = customers
         self.options = options
         self.now = now
+        self.events: Sequence[Event] = ()
+        self.found = _Found({}, {}, {})
+        self.redriven: set[str] = set()
         self.resumed: dict[str, Job] = {}
         self.cancels: list[Job] = []
         self.groups: defaultdict[tuple[str, int, bool], list[Usage]] = defaultdict(list)
 
-    def plan(self, events: Sequence[Event]) -> None:
+    def find(self, events: Sequence[Event]) -> set[str]:
+        """Read the ledger; return the events that were refused here, and told so, once."""
         ledger = self.books.ledger
         ids = [event.event_id for event in events]
         links = ledger.links(ids)
-        found = _Found(
+        self.events = events
+        self.found = _Found(
             links,
             ledger.intents({link.now for link in links.values() if link.now is not None}),
             ledger.decisions(ids),
         )
-        for event in events:
-            self._sort(event, found)
+        return {i for i, link in links.items() if link.now is None and link.past}
+
+    def plan(self, redriven: set[str]) -> None:
+        """Sort the events; `redriven` are back, on any meter, although they were refused."""
+        self.redriven = redriven
+        for event in self.events:
+            self._sort(event, self.found)
         self._chains()
 
     def _sort(self, event: Event, found: _Found) -> None:
@@ -133,6 +149,9 @@ class _Planner:
                 self._give(event, Verdict("duplicate"))
         elif intent.state == "disputed":
             self._give(event, Verdict("held", intent.note))
+        elif event.event_id in self.redriven:
+            # Refused here after it was a dead letter of another meter: it is offered again to all.
+            self._fresh(event, link.to(None), decision)
         else:
             self._give(event, rejection(self.books, event.event_id, link, intent.note))
 

@@ -15,7 +15,7 @@ from typing import Final
 from meter.errors import ConfigurationError
 from meter_stripe.printing import number
 
-__all__ = ["Price", "currency_of", "read_price", "smallest"]
+__all__ = ["BadPrice", "Price", "currency_of", "read_price", "smallest"]
 
 UNITS: Final = {"second": 1, "minute": 60, "hour": 3600}
 DECIMALS: Final = 12
@@ -30,6 +30,10 @@ THREE_DECIMALS: Final = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 SPECIAL: Final = frozenset({"isk", "ugx"})
 """Stripe writes these two now with decimals and now without (docs.stripe.com/currencies)."""
 _AMOUNT: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,15})?")
+
+
+class BadPrice(ConfigurationError):
+    """It is no price; whoever has it says whose it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,13 @@ def read_price(text: str, *, unit: str, currency: str) -> Price:
         currency: from `currency_of`.
 
     Raises:
-        ConfigurationError: it is no amount, or Stripe could not store it exactly.
+        BadPrice: it is no amount, or Stripe could not store it exactly.
     """
     amount_text, _, per = text.partition("/")
     per = per or unit
     if per not in UNITS or not _AMOUNT.fullmatch(amount_text):
-        raise ConfigurationError(
-            f"--price …={text}: expected an amount of {currency.upper()} for one {unit}, such as "
+        raise BadPrice(
+            f"expected an amount of {currency.upper()} for one {unit}, such as "
             "0.0001, or with its unit, such as 0.36/hour"
         )
     amount = Decimal(amount_text)
@@ -109,8 +113,8 @@ def read_price(text: str, *, unit: str, currency: str) -> Price:
         unit_amount = (whole / UNITS[per]).quantize(Decimal(1).scaleb(-DECIMALS))
         exact = unit_amount * UNITS[per] == whole
     if not exact:
-        raise ConfigurationError(
-            f"--price …={text}: {number(amount)} {currency.upper()} per {per} is no amount per "
+        raise BadPrice(
+            f"{number(amount)} {currency.upper()} per {per} is no amount per "
             f"{unit} that Stripe can store exactly, and a rounded one would add up to something "
             f"else; say the price per {unit}, or let a meter count in the unit `{per}`"
         )

@@ -43,6 +43,7 @@ Result: TypeAlias = Answer | Decimal
 OUTAGE: Final = 5
 """So many calls without an answer, one after the other: it is Stripe or the network, not a
 customer."""
+WORDS: Final = 120
 LONGEST_PAUSE: Final = 1.0
 """Seconds; so that a stop is noticed while Stripe wants nothing."""
 WAITS_FOR_MINUTE: Final = "waits for its minute: one meter event a minute for a customer and meter"
@@ -76,6 +77,7 @@ class Sender:
         self._state = context.state
         self._clock = context.clock
         self._stopping = context.stopping
+        self._log = context.log
         self._workers = workers
         self._pace = pace
         self._sleep = sleep
@@ -185,6 +187,8 @@ class Sender:
         """End a chain for now, because its first intent waits."""
         now = self._clock.now()
         reason = WAITS_FOR_PROOF if proof.needed(intent, now) else WAITS_FOR_ANSWER
+        if intent.history and intent.history[-1].message:
+            reason += f": {intent.history[-1].message[:WORDS]}"
         at = intent.next_at or now
         chain.finish(Verdict("later", reason, at))
         chain.put_off(WAITS_FOR_TURN, at)
@@ -244,6 +248,8 @@ class Sender:
     def _listen(self, answer: Answer) -> None:
         """Notice when it is Stripe, or the key, and not one customer's usage."""
         if answer.outcome is Outcome.UNKNOWN:
+            if not self._silent:
+                self._log.warning("stripe.no_answer", extra={"error": answer.message})
             self._silent += 1
             if self._silent >= OUTAGE and self._fault is None:
                 self._fault = RetryableSinkError(f"Stripe gives no clear answer: {answer.message}")

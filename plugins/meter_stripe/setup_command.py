@@ -14,7 +14,7 @@ from meter.errors import ConfigurationError
 from meter_stripe.checking import key_words
 from meter_stripe.options import StripeOptions
 from meter_stripe.permissions import permissions_for
-from meter_stripe.prices import smallest
+from meter_stripe.prices import BadPrice, smallest
 from meter_stripe.printing import number
 from meter_stripe.setup import carry_out, other_price, prices_asked, steps_for, survey
 
@@ -44,7 +44,7 @@ def set_up(
     from meter_stripe.client import StripeApi
 
     name, options = _options(plugins, pipelines, name)
-    wanted = prices_asked(options, prices, currency)
+    wanted = _prices(options, prices, currency)
     api = StripeApi(options)
     try:
         click.echo(f"setup of the sink {name}: {key_words(options)}\n")
@@ -72,6 +72,19 @@ def set_up(
         return 1 if left else 0
     finally:
         api.close()
+
+
+def _prices(
+    options: StripeOptions, given: Mapping[str, str], currency: str | None
+) -> dict[str, Price]:
+    """Read the prices of the command line, one at a time: what is wrong names its meter."""
+    found: dict[str, Price] = {}
+    for meter, text in given.items():
+        try:
+            found |= prices_asked(options, {meter: text}, currency)
+        except BadPrice as error:
+            raise ConfigurationError(f"--price {meter}={text}: {error}") from error
+    return found
 
 
 def _options(plugins: Any, pipelines: Path, name: str | None) -> tuple[str, StripeOptions]:

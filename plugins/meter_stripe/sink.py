@@ -97,6 +97,7 @@ class StripeSink(Sink):
                 for info in (infos[options.event_name],)
                 for write in (
                     state.put(f"meter/{options.event_name}", info.id),
+                    state.scoped("meters").put(f"{api.mode}/{options.event_name}", info.id),
                     Ledger(state, info.id).remember(self._record(info, options.unit)),
                 )
             ]
@@ -246,7 +247,9 @@ class StripeSink(Sink):
         if self._meters:
             return self._meters
         state = self.context.state
-        ids = meter_ids(state)
+        # Another name of this sink may have used them.
+        shared = state.scoped("meters").scan(f"{self.options.mode}/" if self.options.mode else "")
+        ids = {key.partition("/")[2]: meter_id for key, meter_id in shared} | meter_ids(state)
         return [
             MeterBooks(
                 options=options,

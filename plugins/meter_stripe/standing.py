@@ -5,7 +5,7 @@ Read from the ledger alone, by an instance that was never opened, beside the run
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,7 @@ from meter.commands.moments import age
 from meter_stripe.error_reports import pending
 from meter_stripe.intents import shown
 from meter_stripe.ledger import Ledger, Link, meter_ids
+from meter_stripe.options import UNITS
 from meter_stripe.printing import counted, number
 from meter_stripe.troubles import troubles
 from meter_stripe.unsent import oldest_unsent, warning
@@ -164,9 +165,8 @@ def explain(sink: StripeSink, reference: str) -> list[str]:
         link = ledger.links([reference]).get(reference)
         if link is not None:
             lines += _event_lines(name, ledger, reference, link)
-        decision = ledger.decisions([reference]).get(reference)
-        if decision is not None:
-            lines.append(f"{name}: {_decision(decision)}")
+        elif (asked := ledger.decisions([reference]).get(reference)) is not None:
+            lines.append(f"{name}: {_asked(asked, _TO_DO)}")
         intent = ledger.intent(reference)
         if intent is not None:
             lines += _intent_lines(name, ledger, intent)
@@ -181,20 +181,28 @@ def explain(sink: StripeSink, reference: str) -> list[str]:
 
 
 def _event_lines(name: str, ledger: Ledger, event_id: str, link: Link) -> Iterator[str]:
+    decision = ledger.decisions([event_id]).get(event_id)
+    act = None if decision is None else decision.act
     if link.now is not None:
         yield f"{name}: billed by the meter event {link.now}"
-    elif link.cancelled:
-        yield f"{name}: taken back, and never billed again"
-    else:
+    elif not link.cancelled:
         yield f"{name}: billed by nothing now"
+    elif decision is None or act != "cancel":
+        yield f"{name}: taken back, and never billed again"
     found = ledger.intents({*link.past, *([link.now] if link.now else [])})
+    if decision is not None:
+        billing = None if link.now is None else found.get(link.now)
+        carried = act == "carry_forward" and billing is not None and billing.carried
+        words = _DONE if carried or (act == "cancel" and link.cancelled) else _TO_DO
+        yield f"{name}: {_asked(decision, words)}"
     order = [*link.past, *([link.now] if link.now is not None else [])]
     for identifier in reversed(order):
         if identifier in found:
             yield from _intent_lines(name, ledger, found[identifier])
             others = len(found[identifier].events) - (event_id in found[identifier].events)
             if others:
-                yield f"    it also bills {counted(others, 'other event')}"
+                does = "also bills" if _stands(found[identifier]) else "was also to bill"
+                yield f"    it {does} {counted(others, 'other event')}"
 
 
 def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
@@ -203,8 +211,8 @@ def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
     unit = "unit" if record is None else record.unit
     back = ", taking usage back" if intent.kind == "correction" else ""
     yield (
-        f"  {intent.identifier}: {counted(intent.value, unit)} ({number(intent.seconds)} s "
-        f"exactly) of {intent.customer} on {name}, in the minute {shown(intent.slot)}{back}"
+        f"  {intent.identifier}: {counted(intent.value, unit)} ({_made_of(intent, unit)}) "
+        f"of {intent.customer} on {name}, in the minute {shown(intent.slot)}{back}"
     )
     yield f"    {STATES.get(intent.state, intent.state)}" + _more(intent)
     made = f"    made {shown(intent.frozen_at)}, generation {intent.generation}"
@@ -220,6 +228,23 @@ def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
         yield f"    the next call: not before {shown(intent.next_at)}"
 
 
+def _made_of(intent: Intent, unit: str) -> str:
+    """Say which seconds its units are made of; what was carried in is in the tally alone."""
+    exact = f"{number(intent.seconds)} s exactly"
+    size = UNITS.get(unit)
+    if size is None or intent.state == "absorbed" or intent.value * size == intent.seconds:
+        return exact
+    if intent.kind == "correction":
+        return f"{exact}; the rest is in the remainder"
+    if intent.value * size < intent.seconds:
+        return f"{exact}; what makes no whole {unit} is kept for the next meter event"
+    return f"{exact}, with what was left over from before"
+
+
+def _stands(intent: Intent) -> bool:
+    return intent.state not in ("rejected", "cancelled", "reissued")
+
+
 def _more(intent: Intent) -> str:
     return f"; {intent.note}" if intent.note else ""
 
@@ -231,15 +256,22 @@ def _attempt(attempt: Attempt) -> str:
     return f"{shown(attempt.at)} {attempt.what}: {attempt.outcome}{status}{request}{words}"
 
 
-def _decision(decision: Decision) -> str:
-    acts = {"cancel": "to be taken back", "carry_forward": "to be billed under today's date"}
+_TO_DO: Final = {"cancel": "to be taken back", "carry_forward": "to be billed under today's date"}
+_DONE: Final = {
+    "cancel": "taken back, and never billed again",
+    "carry_forward": "billed under the date of sending",
+}
+
+
+def _asked(decision: Decision, acts: Mapping[str, str]) -> str:
     words = acts.get(decision.act, decision.act)
     reason = f": {decision.reason}" if decision.reason else ""
     return f"{words}, asked for by {decision.who} at {shown(decision.at)}{reason}"
 
 
 def _covered(intent: Intent) -> Iterator[str]:
-    yield f"    it covers {counted(len(intent.events), 'event')}:"
+    does = "covers" if _stands(intent) else "was to cover"
+    yield f"    it {does} {counted(len(intent.events), 'event')}:"
     for event_id in intent.events[:EVENTS_SHOWN]:
         yield f"      {event_id}"
     if len(intent.events) > EVENTS_SHOWN:

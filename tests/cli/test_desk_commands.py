@@ -89,6 +89,12 @@ class Site:
     def deliver(self) -> None:
         self.meter("run", "--once", "--log-level", "error", exits=1, key=True)
 
+    def delivers(self, said: list[str]) -> None:
+        events = [completed(f"{n:02}", collector="import") for n in range(len(said))]
+        (self.folder / "events.jsonl").write_bytes(b"\n".join(encode_event(e) for e in events))
+        self.says(events={e.event_id: words for e, words in zip(events, said, strict=True)})
+        self.deliver()
+
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -326,13 +332,19 @@ def test_what_merely_waits_is_no_alarm(site: Site) -> None:
 
 
 def test_status_shows_ten_reasons_of_a_sink_and_how_many_more(new: Site) -> None:
-    events = [completed(f"{n:02}", collector="import") for n in range(30)]
-    (new.folder / "events.jsonl").write_bytes(b"\n".join(encode_event(e) for e in events))
-    new.says(events={e.event_id: f"held: reason {n}" for n, e in enumerate(events)})
-    new.deliver()
+    new.delivers([f"held: reason {n}" for n in range(30)])
     told = new.meter("status").stdout
     assert told.count("  reason ") == 10
-    assert "  and 20 more, for other reasons\n" in told
+    assert "  and 20 more events, for 20 other reasons\n" in told
+
+
+def test_status_shows_each_place_before_it_cuts(new: Site) -> None:
+    held = [f"held: reason {n}" for n in range(12)]
+    new.delivers([*held, "rejected: no such meter", *["later: waits for its minute"] * 15])
+    told = new.meter("status").stdout
+    shown = told[told.index("\nbilling\n") :].splitlines()[2:]
+    assert [line.split()[0] for line in shown[:10]] == ["dead", *["held"] * 8, "waiting"]
+    assert shown[10] == "  and 4 more events, for 4 other reasons"
 
 
 def test_a_sink_that_cannot_say_how_it_stands_is_named_and_the_rest_is_shown(site: Site) -> None:

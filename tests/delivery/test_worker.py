@@ -242,11 +242,13 @@ def test_a_sink_starts_where_it_was_told_to(bench: Bench, journal: Journal) -> N
     bench.start(start=datetime(2026, 11, 1, tzinfo=UTC), dated=dated)
     bench.wait("now", filtered=2, pending=0)
     bench.wait("dated", filtered=1, delivered=1)
-    journal.append([completed("newest")]).wait()
-    bench.wait("now", delivered=1)
-    bench.wait("dated", delivered=2)
-    assert now.taken == [completed("newest").event_id]
-    assert dated.taken == [completed("new").event_id, completed("newest").event_id]
+    found_later = completed("found later", occurred_at=datetime.now(UTC) - timedelta(hours=1))
+    newest = completed("newest", occurred_at=datetime.now(UTC))
+    journal.append([found_later, newest]).wait()
+    bench.wait("now", filtered=3, delivered=1)
+    bench.wait("dated", delivered=3)
+    assert now.taken == [newest.event_id]
+    assert dated.taken == [completed("new").event_id, found_later.event_id, newest.event_id]
 
 
 def test_a_destination_that_went_back_is_filled_again(bench: Bench, journal: Journal) -> None:

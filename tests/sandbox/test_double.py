@@ -166,7 +166,7 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
         text=True,
     ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline().strip() for _ in range(5)]
+        lines = [process.stdout.readline().strip() for _ in range(7)]
         request = Request(f"{lines[0]}/v2/transcript", headers={"Authorization": "k1"})
         with build_opener(ProxyHandler({})).open(request, timeout=5) as answer:
             assert answer.status == 200
@@ -177,3 +177,5 @@ def test_serve_announces_itself_and_ends_cleanly_on_a_signal(number: signal.Sign
     assert f'"{lines[0]}", "k1"' in lines[2]
     assert lines[3] == "from assemblyai.streaming.v3 import StreamingClientOptions"
     assert lines[4].startswith('StreamingClientOptions(api_host="ws://127.0.0.1:')
+    assert lines[5] == "from stripe import StripeClient"
+    assert lines[6].startswith('StripeClient("sk_test_sandbox", base_addresses={"api": "http://')

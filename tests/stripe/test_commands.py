@@ -111,6 +111,18 @@ def test_flush_names_what_is_left_and_why(
     assert "`meter stripe plan other.yaml`" in said
 
 
+def test_flush_of_a_sink_that_cannot_work_says_why(place: Site) -> None:
+    place.use("60")
+    place.meter.once()
+    place.use("30")
+    (meter,) = place.double.books._ledger("acct_sandbox", livemode=False).meters
+    place.double.books.add(f"/v1/billing/meters/{meter}/deactivate", {})
+    said = place.stripe("flush", code=1)
+    assert "meter: the sink billing is parked: " in said
+    assert "put it right, then ask again" in said
+    assert "sink.parked" not in said
+
+
 # -- real processes --------------------------------------------------------------------------------
 
 
@@ -124,7 +136,12 @@ def test_help_names_every_command(place: Site) -> None:
 def test_all_commands_without_a_running_meter(place: Site) -> None:
     wrong, right = place.use("60.5", "60.5")
     place.use("10", customer="cus_stranger")
-    assert "there is no journal" in place.stripe("plan", code=4)
+    said = place.stripe("plan")
+    assert "nothing is recorded yet: there is no journal, `meter run` makes it" in said
+    assert "nothing is to be sent" in said
+    assert json.loads(place.stripe("plan", "--format", "json"))["send"] == []
+    assert "there is no journal" in place.stripe("verify", code=4)
+    assert not (place.meter.folder / "meter.db").exists()
     place.meter.once()
     assert place.billed() == 121
     assert "dead letters: 1 event of 10 s" in place.stripe("plan")
@@ -143,6 +160,20 @@ def test_all_commands_without_a_running_meter(place: Site) -> None:
     assert "taken back, and never billed again" in told
     assert "a demo" in told
     assert right in place.meter.command("events", told_identifier(place, right)).stdout
+
+
+def test_a_sink_with_another_name_plans_as_it_will_run(place: Site) -> None:
+    place.use("60.5")
+    place.meter.once()
+    text = place.meter.file.read_text()
+    place.meter.file.write_text(text.replace("billing", "renamed"))
+    said = place.stripe("plan")
+    assert "the sink never ran" in said
+    assert "as if nothing was sent" not in said
+    assert "nothing is to be sent\n1 event more need no call: Stripe has their usage" in said
+    place.use("30.5")
+    place.meter.once()
+    assert place.billed() == 91
 
 
 def told_identifier(place: Site, event_id: str) -> str:
@@ -240,3 +271,11 @@ def test_a_terminal_is_asked_before_anything_is_taken_back(place: Site) -> None:
     assert code == 0, said
     assert place.billed() == 0
     assert "a demo" in place.meter.command("events", event_id).stdout
+
+
+def test_nothing_is_taken_back_where_nobody_can_be_asked(place: Site) -> None:
+    (event_id,) = place.use("60")
+    place.meter.once()
+    assert "--yes does it without asking" in place.stripe("cancel", event_id, code=2)
+    assert place.billed() == 60
+    assert place.meter.command("events", event_id).stdout.count("cancel") == 0

@@ -6,7 +6,8 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -248,3 +249,34 @@ def test_lost_requests_leave_the_plan_as_it_was(shop: DeskTill) -> None:
     assert [intent.value for _, intent in made.underway] == [60]
     (line,) = before.values()
     assert line.total().units == 60
+
+
+def test_usage_of_the_future_is_given_its_date(shop: DeskTill) -> None:
+    use(shop, "ahead", ago=-60 * 24 * 3)
+    (line,) = foreseen(shop).lines.values()
+    assert line.when == "from 2026-11-25 12:00"
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (None, "by `start: now` its first run takes no usage of before"),
+        ("now", "by `start: now` its first run takes no usage of before"),
+        ("beginning", "by `start: beginning` its first run takes everything that is recorded"),
+        (datetime(2026, 11, 22, tzinfo=UTC), "by `start: 2026-11-22T00:00:00Z` its first run"),
+    ],
+)
+def test_a_sink_that_never_ran_says_what_its_first_run_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], start: Any, words: str
+) -> None:
+    class StartsElsewhere(DeskTill):
+        def _config(self) -> Any:
+            return replace(super()._config(), start=start)
+
+    shop = StartsElsewhere(tmp_path, {}, {})
+    old = use(shop, "old", ago=60 * 24 * 2)
+    said = printed(shop, capsys)
+    assert f"the sink never ran; {words}" in said
+    assert "not opened yet, planned as if nothing was sent: seconds" in said
+    assert shop.desk().place(old) == ("pending" if start == "beginning" else "filtered")
+    shop.journal.close()

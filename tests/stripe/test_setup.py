@@ -128,8 +128,12 @@ def test_bad_prices_are_refused_before_stripe_is_asked(shop: Site) -> None:
         (("--price", f"{METER}=1"), "--price needs --currency"),
         (("--currency", "usd", "--price", "other=1"), "the sink has no such meter"),
         (("--currency", "dollars", "--price", f"{METER}=1"), "expected three letters"),
-        (("--currency", "usd", "--price", f"{METER}=1e-4"), "expected an amount of USD"),
-        (("--currency", "usd", "--price", f"{METER}=0.37/hour"), "store exactly"),
+        (("--currency", "usd", "--price", f"{METER}=1e-4"), f"{METER}=1e-4: expected an amount of"),
+        (
+            ("--currency", "usd", "--price", f"{METER}=0.37/hour"),
+            f"{METER}=0.37/hour: 0.37 USD per hour",
+        ),
+        (("--price", f"{METER}=1", "--price", f"{METER}=2"), "it is given twice"),
         (("--price", "nonsense"), "expected METER=AMOUNT"),
     ]:
         assert words in shop.stripe("setup", "--apply", *arguments, code=2)

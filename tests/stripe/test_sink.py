@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,12 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from meter.sandbox.stripe_faults import StripePlan
+from meter_stripe.options import StripeOptions
+from meter_stripe.sink import StripeSink
+from meter_stripe.unwinding import Unwinding
 from support.billing import KEY, SECONDS, Billing
 from support.facts import failed, terminated
 
@@ -433,3 +438,70 @@ def test_usage_that_is_about_to_miss_its_invoice_is_logged(
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.message for r in caplog.records if r.message == "stripe.unsent_near_invoice"]
+
+
+def test_one_redrive_sends_an_event_to_every_meter_that_refused_it(tmp_path: Path) -> None:
+    meters = [{"event_name": SECONDS}, {"event_name": "premium"}]
+    billing = Billing(tmp_path, meters=meters)
+    billing.books.plan_next(StripePlan(status=400), path=EVENTS)
+    event = billing.use(seconds=30)
+    billing.run()
+    assert billing.place(event) == "dead"
+    (sent,) = billing.truth.events
+    sink = billing.worker()._sink
+    assert isinstance(sink, StripeSink)
+    (books,) = [each for each in sink.books() if each.event_name == sent.event_name]
+    intent = books.ledger.intent(sent.identifier)
+    assert intent is not None
+    unwinding = Unwinding(books.ledger, billing.clock.now())
+    unwinding.reject(intent, "Stripe reported it")
+    books.ledger.state.commit(unwinding.report().state)
+    redrive(billing, event)
+    billing.pass_(minutes=2)
+    assert billing.place(event) == "delivered"
+    stood = {each.event_name for each in billing.truth.events if each.identifier != sent.identifier}
+    assert stood == {SECONDS, "premium"}
+
+
+def test_another_name_of_the_sink_finds_the_ledgers_without_asking_stripe(
+    billing: Billing,
+) -> None:
+    billing.use(seconds=30)
+    billing.run()
+    context = dataclasses.replace(
+        billing.worker()._sink.context,  # type: ignore[union-attr]  # because it is open
+        state=billing.journal.sink_state("invoices", "stripe"),
+    )
+    sink = StripeSink(StripeOptions.model_validate(billing.options), context)
+    (books,) = sink.books()
+    assert books.ledger.tallies(["cus_a"])["cus_a"].sent == 30
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("customers", "customers.yaml", "{file: mapping.yaml}"),
+        ("customers", {}, "either {file: customers.yaml} or {metadata: key}"),
+        ("customers", {"metadata": "k", "refresh": "5s"}, "1m or more"),
+        ("period_day", 31, "a day from 1 to 28"),
+        ("base_url", "http://127.0.0.1.evil.example", "https://"),
+        ("base_url", "https://user:pw@api.stripe.com", "and nothing else"),
+        ("meters", [{"event_name": "x"}, {"event_name": "x"}], "stands once"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_words(key: str, value: object, words: str) -> None:
+    given = {"api_key": KEY, "meters": [{"event_name": "x"}], "customers": "passthrough"}
+    with pytest.raises(ValidationError) as caught:
+        StripeOptions.model_validate({**given, key: value})
+    assert words in str(caught.value)
+
+
+def test_a_mapping_to_what_is_no_customer_id_of_stripes_is_pointed_out(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("acme: cus_a\nglobex: sub_123\n")
+    billing = Billing(tmp_path, customers={"file": str(tmp_path / "c.yaml")})
+    billing.run()
+    sink = billing.worker()._sink
+    assert sink is not None
+    (line,) = [line for line in sink.check() if line.startswith("customers:")]
+    assert "2 customers by c.yaml; warning" in line
+    assert "sub_123" in line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from meter.errors import SinkError
 from meter.sandbox.stripe_faults import StripeFaults, StripePlan
 from meter.sandbox.stripe_keys import StripeKey
-from meter_stripe.ledger import Resolution
+from meter_stripe.ledger import Decision, Resolution
+from support.facts import completed
 from support.stripe_till import Till, till
 
 
@@ -184,8 +186,56 @@ def test_every_generation_is_told(tmp_path: Path) -> None:
         first, second = shop.intents(event_id)
         said = explained(shop, event_id)
         assert said.index(second.identifier) < said.index(first.identifier)
+        assert "bills" not in said.replace("it bills nothing", "")
         assert "generation 2" in said
         assert "No such customer" in said
+
+
+def test_units_that_are_not_the_seconds_of_its_events_are_explained(shop: Till) -> None:
+    def of(name: str, seconds: str) -> str:
+        event = completed(
+            name,
+            customer_id="cus_1",
+            seconds=Decimal(seconds),
+            occurred_at=shop.clock.now(),
+            recorded_at=shop.clock.now(),
+        )
+        shop.journal.append([event]).wait()
+        shop.steps(2)
+        shop.clock.advance(minutes=2)
+        return explained(shop, event.event_id)
+
+    kept = "(60.6 s exactly; what makes no whole second is kept for the next meter event) of cus_1"
+    assert f"60 seconds {kept}" in of("a", "60.6")
+    assert "88 seconds (87.5 s exactly, with what was left over from before) of" in of("b", "87.5")
+
+
+def test_what_a_refused_meter_event_was_to_bill_is_told_as_past(tmp_path: Path) -> None:
+    with till(tmp_path, rules={"unknown_customers": "refused"}) as shop:
+        one, _two = (shop.use(name, ago=timedelta(minutes=5)) for name in "ab")
+        shop.steps(2)
+        said = explained(shop, one)
+        assert "refused by Stripe: it bills nothing" in said
+        assert "it was also to bill 1 other event" in said
+        (intent,) = shop.intents(one)
+        assert "it was to cover 2 events:" in explained(shop, intent.identifier)
+
+
+def test_what_is_asked_for_is_told_in_its_tense(tmp_path: Path) -> None:
+    with till(tmp_path) as shop:
+        late = shop.use("late", ago=timedelta(days=40))
+        shop.steps(2)
+        asked = Decision("carry_forward", "anna", shop.clock.now(), "agreed")
+        shop.commit([shop.ledger.decide(late, asked)])
+        assert "seconds: to be billed under today's date, asked for by anna" in explained(
+            shop, late
+        )
+        shop.journal.exceptions.hasten("billing", shop.clock.now(), ["held"]).wait()
+        shop.steps(2)
+        assert "seconds: billed under the date of sending, asked for by anna" in explained(
+            shop, late
+        )
+        assert "to be billed" not in explained(shop, late)
 
 
 # -- meter check --connect -------------------------------------------------------------------------

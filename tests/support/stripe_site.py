@@ -69,8 +69,13 @@ class Site:
         return [event.event_id for event in events]
 
     def stripe(self, *arguments: str, code: int = 0) -> str:
-        """Run `meter stripe …` to its end; return what it printed, errors too."""
-        done = self.meter.command("stripe", *arguments)
+        """Run `meter stripe …` to its end; return what it printed, errors too.
+
+        What asks on a terminal is told --yes, unless it is to be refused as a usage error.
+        """
+        asks = arguments[0] in ("cancel", "resolve", "carry-forward") and code != 2
+        yes = ("--yes",) if asks and "--yes" not in arguments else ()
+        done = self.meter.command("stripe", *arguments, *yes)
         printed = done.stdout + done.stderr
         assert done.returncode == code, printed
         assert KEY not in printed
