@@ -207,7 +207,9 @@ def cancel(
     help="counted: Stripe's figure is right. missing: it counts none of it; bill it anew.",
 )
 @click.option(
-    "--day", metavar="DAY", help="IDENTIFIER is a Stripe customer: accept this day of it."
+    "--day",
+    metavar="DAY",
+    help="IDENTIFIER is a Stripe customer: take the difference that this day shows now for right.",
 )
 @reason
 @yes
@@ -237,7 +239,11 @@ def resolve(  # noqa: PLR0913  because each option is a parameter
         if day is not None:
             from meter_stripe.verify_command import day_of
 
-            raise SystemExit(resolve_command.accept(desk, identifier, day_of(day, "--day")))
+            raise SystemExit(
+                resolve_command.accept(
+                    desk, identifier, day_of(day, "--day"), reason=reason, yes=yes
+                )
+            )
         code = resolve_command.resolve(
             desk, identifier, act=act, reason=reason, yes=yes, seconds=seconds
         )

@@ -17,10 +17,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from meter.sinks import Total
+from meter_stripe.accepting import acceptance_of
 from meter_stripe.counting import DAY, SETTLE, bounds, certain, counted, midnight, outside, owned
 from meter_stripe.drilling import SlotFigures, drill
 
 if TYPE_CHECKING:
+    from meter_stripe.accepting import Acceptance
     from meter_stripe.books import MeterBooks
     from meter_stripe.client import StripeApi
     from meter_stripe.intents import Intent
@@ -41,9 +43,11 @@ class DayFigures:
         young: how much of `delivered` is too young to compare.
         doubtful: units of intents whose fate is open: waiting for an answer, disputed, or taken
             back within the hour.
+        taken_back: how much of `doubtful` was taken back within the hour.
         identifiers: of the intents behind `delivered`.
         difference: what Stripe counts too much; negative: too little. 0 while what is young or
-            doubtful may explain it.
+            doubtful may explain it, and for a difference that a person accepted.
+        accepted: who accepted it; None where nothing differs, or more than was accepted.
     """
 
     customer: str
@@ -54,8 +58,10 @@ class DayFigures:
     counted: Decimal
     young: int
     doubtful: int
+    taken_back: int
     identifiers: tuple[str, ...]
     difference: Decimal
+    accepted: Acceptance | None
 
 
 def compare(
@@ -138,19 +144,23 @@ def _figures(
     standing = [intent for intent in intents if intent.state == "delivered"]
     ranges = [bounds(intent, now) for intent in intents]
     low, high = sum(low for low, _ in ranges), sum(high for _, high in ranges)
+    date_of = datetime.fromtimestamp(day, UTC).date()
+    doubtful = [i for i in intents if i.state != "delivered" and bounds(i, now) != (0, 0)]
+    difference = outside(value, low, high)
+    accepted = acceptance_of(books.ledger, customer, date_of) if difference else None
+    if accepted is not None:
+        difference = outside(value - accepted.difference, low, high)
     return DayFigures(
         customer=customer,
         event_name=books.event_name,
         unit=books.options.unit,
-        day=datetime.fromtimestamp(day, UTC).date(),
+        day=date_of,
         delivered=sum(intent.value for intent in standing),
         counted=value,
         young=sum(intent.value for intent in standing if not certain(intent, now)),
-        doubtful=sum(
-            intent.value
-            for intent in intents
-            if intent.state != "delivered" and bounds(intent, now) != (0, 0)
-        ),
+        doubtful=sum(intent.value for intent in doubtful),
+        taken_back=sum(intent.value for intent in doubtful if intent.state == "cancelled"),
         identifiers=tuple(intent.identifier for intent in standing),
-        difference=outside(value, low, high),
+        difference=difference,
+        accepted=None if difference else accepted,
     )

@@ -86,11 +86,15 @@ class JournalFigures:
             return  # it is being taken back
         seconds = event.billed_seconds or Decimal(0)
         self.used[intent.customer, meter] += seconds
-        names = self.names[intent.customer]
-        if event.customer_id not in names and len(names) < NAMES:
-            names.append(event.customer_id)
+        self.named(intent.customer, event.customer_id)
         if intent.state in ("delivered", "absorbed"):
             self.days[intent.customer, meter, intent.slot.date()] += seconds
+
+    def named(self, stripe: str, ours: str) -> None:
+        """Note a name of ours for a Stripe customer."""
+        names = self.names[stripe]
+        if ours not in names and len(names) < NAMES:
+            names.append(ours)
 
     def fault(self, meter: str, customer: str, event_id: str, words: str) -> None:
         """Note a fault."""

@@ -15,6 +15,7 @@ another name of the sink in the YAML finds the same ledger, and another account 
     m                       MeterRecord
     a/<day>/<customer>      compare this day out of turn, not before the time that is the value
     q/<day>/<customer>      the day differs from Stripe's summaries, in words
+    k/<day>/<customer>      a person took the difference of that day for right; see `accepting`
     r/<identifier>          Resolution: what a person says of this intent, and is to be done
     y/<identifier>          Resolution that was carried out
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from meter.commands.tables import one_line
+from meter.errors import SinkError
 from meter_stripe import proof
 from meter_stripe.api_errors import StripeRefused
-from meter_stripe.asking import carried_out, on_terminal, who, why_not
+from meter_stripe.asking import carried_out, confirmed, on_terminal, who, why_not
+from meter_stripe.comparison import compare
 from meter_stripe.intents import shown
-from meter_stripe.printing import counted, number
+from meter_stripe.printing import counted, figure, number
+from meter_stripe.read_budget import ReadBudget
 from meter_stripe.resolving import (
     DONE,
     Unresolvable,
@@ -25,6 +28,7 @@ from meter_stripe.troubles import dismiss, troubles
 if TYPE_CHECKING:
     from meter.commands import SinkDesk
     from meter_stripe.books import MeterBooks
+    from meter_stripe.comparison import DayFigures
     from meter_stripe.intents import Intent
     from meter_stripe.sink import StripeSink
 
@@ -108,10 +112,9 @@ def _said(
         if act == "counted"
         else f"  Stripe counts nothing of it: {counted(len(intent.events), 'event')} billed anew"
     )
-    if on_terminal() and not yes:
-        reason = reason or click.prompt("why, for the record", default="", show_default=False)
-        if not click.confirm("is that so?"):
-            return "it was not confirmed"
+    reason = _reason(reason, yes=yes)
+    if not confirmed("is that so?", yes=yes):
+        return "it was not confirmed"
     say = resolve_counted if act == "counted" else resolve_missing
     try:
         books.ledger.state.commit(say(books, intent, who(), desk.clock.now(), reason))
@@ -120,20 +123,82 @@ def _said(
     return None
 
 
-def accept(desk: SinkDesk, customer: str, day: date) -> int:
-    """End the comparison of a customer's day, whatever it shows; return the exit code."""
+def _reason(given: str, *, yes: bool) -> str:
+    """Return why, for the record: asked for where somebody can answer."""
+    if given or yes or not on_terminal():
+        return given
+    return str(click.prompt("why, for the record", default="", show_default=False))
+
+
+def accept(desk: SinkDesk, customer: str, day: date, *, reason: str = "", yes: bool = False) -> int:
+    """Take what Stripe counts of a customer's day for right as it is; return the exit code.
+
+    Only the difference that is seen now is accepted, on every meter where there is one.
+
+    Args:
+        desk: of a sink `stripe`.
+        customer: Stripe's id.
+        day: UTC.
+        reason: why, for the record.
+        yes: ask nothing.
+
+    Raises:
+        SinkError: Stripe does not say what it counts.
+        ConfigurationError: there is nobody to ask.
+    """
     every: list[MeterBooks] = desk.sink.books()
-    known = [books for books in every if books.ledger.tallies([customer])]
-    for books in known:
-        books.ledger.state.commit(accept_day(books, customer, day))
-        click.echo(f"{one_line(customer)} on {books.event_name}, {day}: no longer compared")
-    if not known:
+    found = _days(desk, every, customer, day)
+    if not found and not any(books.ledger.tallies([customer]) for books in every):
         click.echo(
-            f"nothing was ever sent for a Stripe customer {one_line(customer)}; `meter stripe "
-            "verify` lists them",
+            f"meter: nothing was ever sent for a Stripe customer {one_line(customer)}, and Stripe "
+            f"counts nothing of it on {day}; `meter stripe verify` lists them",
             err=True,
         )
-    return 0 if known else 1
+        return 1
+    differing = [(books, figures) for books, figures in found if figures.difference]
+    if not differing:
+        click.echo(f"{one_line(customer)}, {day}: nothing differs there, so nothing is to accept")
+        return 0
+    for books, figures in differing:
+        click.echo(
+            f"{one_line(customer)} on {books.event_name}, {day}: {figure(figures.delivered)} sent, "
+            f"Stripe counts {figure(figures.counted)}; Stripe's figure is taken for right"
+        )
+    reason = _reason(reason, yes=yes)
+    if not confirmed("is that so?", yes=yes):
+        click.echo("meter: nothing was done: it was not confirmed", err=True)
+        return 1
+    for books, figures in differing:
+        books.ledger.state.commit(accept_day(books, figures, who(), desk.clock.now(), reason))
+        click.echo(f"{one_line(customer)} on {books.event_name}, {day}: accepted by {who()}")
+    return 0
+
+
+def _days(
+    desk: SinkDesk, meters: list[MeterBooks], customer: str, day: date
+) -> list[tuple[MeterBooks, DayFigures]]:
+    """Compare one day of a customer on every meter: a read for each.
+
+    Raises:
+        SinkError: Stripe does not say what it counts.
+    """
+    sink: StripeSink = desk.sink
+    state, now = desk.context.state, desk.clock.now()
+    budget = ReadBudget(state, sink.options.reads_per_month)
+    api = sink.api()
+    try:
+        return [
+            (books, figures)
+            for books in meters
+            for figures in compare(
+                api, books, customers=[customer], start=day, end=day + timedelta(days=1), now=now
+            )
+        ]
+    except StripeRefused as error:
+        raise SinkError(str(error)) from error
+    finally:
+        state.commit(budget.spend(api.reads, now))
+        sink.close()
 
 
 def _in_the_way(

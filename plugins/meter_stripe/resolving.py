@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
 from meter.sinks import Report
+from meter_stripe.accepting import Acceptance, acceptance_of, keep_acceptance
 from meter_stripe.answers import Answer, Outcome
 from meter_stripe.error_reports import owed_words
 from meter_stripe.ledger import Link, Resolution, Tally
@@ -26,10 +28,19 @@ from meter_stripe.unwinding import Busy, Unwinding
 if TYPE_CHECKING:
     from meter.sinks import SinkState, StateWrite
     from meter_stripe.books import MeterBooks
+    from meter_stripe.comparison import DayFigures
     from meter_stripe.intents import Intent
     from meter_stripe.ledger import Ledger
 
-__all__ = ["DONE", "Unresolvable", "accept_day", "carry_out", "resolve_counted", "resolve_missing"]
+__all__ = [
+    "DONE",
+    "Unresolvable",
+    "accept_day",
+    "carry_out",
+    "resolve_counted",
+    "resolve_missing",
+    "ways_out",
+]
 
 Log = logging.LoggerAdapter[logging.Logger]
 DONE: Final = "done"
@@ -69,17 +80,44 @@ def resolve_missing(
     return [books.ledger.resolve(intent.identifier, Resolution("missing", who, now, reason))]
 
 
-def accept_day(books: MeterBooks, customer: str, day: date) -> list[StateWrite]:
-    """Make the writes that end the comparison of a day, whatever it shows.
+def ways_out(
+    books: MeterBooks, intent: Intent, counted: Decimal, now: datetime
+) -> list[Literal["missing", "counted"]]:
+    """Return what a person may say of an intent of which Stripe counts so much: it would be done.
 
-    For what lies in minutes that meter never used: there is no intent to speak of.
+    What is counted is never missing: billed anew, it would be billed twice.
     """
-    ledger, name = books.ledger, day.isoformat()
-    return [
+    found: list[Literal["missing", "counted"]] = []
+    for act, say in (("missing", resolve_missing), ("counted", resolve_counted)):
+        try:
+            say(books, intent, "", now)
+        except Unresolvable:
+            continue
+        if act == "counted" or not counted:
+            found.append(act)  # type: ignore[arg-type]  # because mypy does not narrow texts in a tuple
+    return found
+
+
+def accept_day(
+    books: MeterBooks, figures: DayFigures, who: str, now: datetime, reason: str = ""
+) -> list[StateWrite]:
+    """Make the writes that take Stripe's figure for a day as it is, and end its comparison.
+
+    For what lies in minutes that meter never used: there is no intent to speak of. A day with
+    something too young to tell stays marked for the audit: only its difference is accepted.
+    """
+    ledger, customer, name = books.ledger, figures.customer, figures.day.isoformat()
+    before = acceptance_of(ledger, customer, figures.day)
+    more = figures.difference + (Decimal(0) if before is None else before.difference)
+    said = Acceptance(who, now, more, reason)
+    writes = [
+        keep_acceptance(ledger, customer, figures.day, said),
         ledger.day_problem(name, customer, None),
-        ledger.compared(name, customer),
         ledger.answered(name, customer),
     ]
+    if not (figures.young or figures.doubtful):
+        writes.append(ledger.compared(name, customer))
+    return writes
 
 
 def carry_out(

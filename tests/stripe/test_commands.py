@@ -8,7 +8,7 @@ import pty
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -279,3 +279,19 @@ def test_nothing_is_taken_back_where_nobody_can_be_asked(place: Site) -> None:
     assert "--yes does it without asking" in place.stripe("cancel", event_id, code=2)
     assert place.billed() == 60
     assert place.meter.command("events", event_id).stdout.count("cancel") == 0
+
+
+def test_a_days_difference_is_accepted_with_a_name_and_a_reason(place: Site) -> None:
+    place.use("60")
+    place.meter.once()
+    stamp = int(datetime.now(UTC).timestamp()) // 60 * 60 - 7200
+    day = f"{datetime.fromtimestamp(stamp, UTC):%Y-%m-%d}"
+    foreign = {
+        "event_name": METER,
+        "timestamp": str(stamp),
+        "payload": {"stripe_customer_id": place.customer, "value": "7"},
+    }
+    place.double.books.add("/v1/billing/meter_events", foreign)
+    assert "DIFFERS" in place.stripe("verify", code=1)
+    place.stripe("resolve", place.customer, "--day", day, "--reason", "the old script")
+    assert "DIFFERS" not in place.stripe("verify")

@@ -208,3 +208,17 @@ def test_totals_put_stripes_sums_beside_the_ledgers(shop: Till) -> None:
 
 def test_totals_of_nothing_ask_for_nothing(shop: Till) -> None:
     assert list(shop.unopened().totals()) == []
+
+
+def test_what_was_just_taken_back_is_told_from_what_awaits_an_answer(shop: Till) -> None:
+    shop.sent("a")
+    (event,) = shop.sent("b")
+    (intent,) = shop.intents(event)
+    shop.clock.advance(hours=2)
+    now = shop.clock.now()
+    shop.edit(intent.changed(state="cancelled").noted("cancel", "delivered", now))
+    (figures,) = compared(shop)
+    assert numbers(figures.doubtful, figures.taken_back) == numbers(60, 60)
+    shop.edit(intent.changed(state="cancelling").noted("cancel", "unknown", now))
+    (figures,) = compared(shop)
+    assert numbers(figures.doubtful, figures.taken_back) == numbers(60, 0)

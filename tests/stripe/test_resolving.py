@@ -2,15 +2,23 @@
 
 from collections.abc import Iterator
 from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meter.sandbox.stripe_faults import StripePlan
+from meter_stripe.comparison import DayFigures, compare
 from meter_stripe.intents import Intent
 from meter_stripe.ledger import Decision
-from meter_stripe.resolving import Unresolvable, accept_day, resolve_counted, resolve_missing
+from meter_stripe.resolving import (
+    Unresolvable,
+    accept_day,
+    resolve_counted,
+    resolve_missing,
+    ways_out,
+)
 from support.stripe_till import Till, till
 
 
@@ -36,6 +44,18 @@ def dispute(shop: Till, event: str) -> Intent:
     shop.steps(2)
     assert shop.place(event) == ("held", "disputed")
     return disputed
+
+
+def day_of(shop: Till, day: date = date(2026, 11, 22)) -> DayFigures:
+    (figures,) = compare(
+        shop.unopened().api(),
+        shop.books,
+        customers=["cus_1"],
+        start=day,
+        end=day + timedelta(days=1),
+        now=shop.clock.now(),
+    )
+    return figures
 
 
 # -- what a person says ----------------------------------------------------------------------------
@@ -191,10 +211,64 @@ def test_a_day_with_somebody_elses_usage_can_be_accepted(shop: Till) -> None:
     shop.until(hour=2)
     shop.steps(30)
     assert len(shop.day_problems()) == 1
-    shop.commit(accept_day(shop.books, "cus_1", date(2026, 11, 22)))
+    figures = day_of(shop)
+    now = shop.clock.now()
+    shop.commit(accept_day(shop.books, figures, "anna", now, "a gift"))
     assert shop.day_problems() == []
+    kept = day_of(shop).accepted
+    assert kept is not None
+    assert (kept.who, kept.at, kept.reason, kept.difference) == (
+        *("anna", now, "a gift"),
+        Decimal(7),
+    )
     reads = shop.reads
     shop.until(hour=4)
     shop.until(hour=4)
     shop.steps(30)
     assert shop.reads == reads
+
+
+def test_the_audit_takes_an_accepted_day_for_one_that_agrees(shop: Till) -> None:
+    shop.sent("a")
+    shop.add_at_stripe(7, shop.clock.now() - timedelta(minutes=45))
+    shop.clock.advance(hours=2)
+    shop.commit(accept_day(shop.books, day_of(shop), "anna", shop.clock.now()))
+    shop.commit([shop.ledger.compare(shop.clock.now(), "cus_1")])
+    shop.until(hour=2)
+    shop.steps(30)
+    assert shop.day_problems() == []
+    assert list(shop.ledger.days()) == []
+
+
+def test_only_the_difference_that_was_seen_is_accepted(shop: Till) -> None:
+    (event,) = shop.sent("a")
+    at = shop.clock.now()
+    shop.add_at_stripe(7, at - timedelta(minutes=45))
+    shop.clock.advance(hours=2)
+    shop.commit(accept_day(shop.books, day_of(shop), "anna", shop.clock.now()))
+    assert day_of(shop).difference == 0
+    shop.add_at_stripe(5, at - timedelta(minutes=50), identifier="more")
+    assert day_of(shop).difference == 5
+    assert day_of(shop).accepted is None
+    shop.commit(accept_day(shop.books, day_of(shop), "anna", shop.clock.now()))
+    assert day_of(shop).difference == 0
+    shop.lose(event)
+    assert day_of(shop).difference == -60
+
+
+def test_a_day_that_is_accepted_too_young_is_still_compared_at_night(shop: Till) -> None:
+    shop.sent("a")
+    shop.add_at_stripe(70, shop.clock.now() - timedelta(minutes=45))
+    shop.commit(accept_day(shop.books, day_of(shop), "anna", shop.clock.now()))
+    assert len(list(shop.ledger.days())) == 1
+
+
+def test_only_what_can_work_is_recommended(shop: Till) -> None:
+    (event,) = shop.sent("a")
+    (intent,) = shop.intents(event)
+    now = shop.clock.now()
+    assert ways_out(shop.books, intent, Decimal(0), now) == ["counted"]
+    later = now + timedelta(hours=2)
+    assert ways_out(shop.books, intent, Decimal(0), later) == ["missing", "counted"]
+    assert ways_out(shop.books, intent, Decimal(67), later) == ["counted"]
+    assert ways_out(shop.books, intent.changed(state="reissued"), Decimal(7), later) == []

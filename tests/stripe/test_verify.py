@@ -80,6 +80,7 @@ def test_a_difference_names_the_events_behind_it(
     assert lost in said
     assert good not in said
     assert f"meter stripe resolve {intent.identifier} --as missing" in said
+    assert "or --as counted (Stripe is right)" in said
     assert "1 day of a customer differs" in said
 
 
@@ -109,7 +110,9 @@ def test_what_another_program_sends_is_told_apart(
     shop.clock.advance(hours=2)
     said = checked(shop, capsys, code=1)
     assert "does another program send to this meter?" in said
-    accept(shop.desk(), "cus_1", shop.clock.now().date())
+    assert "meter stripe resolve cus_1 --day 2026-11-22" in said
+    day = shop.clock.now().date()
+    assert accept(shop.desk(), "cus_1", day, reason="a gift", yes=True) == 0
     assert shop.day_problems() == []
 
 
@@ -273,3 +276,11 @@ def test_an_unknown_identifier_is_refused(
     shop.sent("a")
     assert resolve(shop.desk(), "meter-x", act="counted", reason="", yes=True, seconds=1) == 1
     assert "the ledger has no meter event meter-x" in capsys.readouterr().err
+
+
+def test_nothing_is_settled_where_nobody_can_be_asked(shop: DeskTill) -> None:
+    (event_id,) = shop.sent("a")
+    (intent,) = shop.intents(event_id)
+    with pytest.raises(ConfigurationError, match="--yes"):
+        resolve(shop.desk(), intent.identifier, act="counted", reason="", yes=False, seconds=1)
+    assert list(shop.ledger.resolutions()) == []
