@@ -30,8 +30,10 @@ def _help(command: click.Command, name: str) -> Iterator[str]:
     context = click.Context(command, info_name=name, terminal_width=80, max_content_width=80)
     yield f"## {name}\n\n```text\n{command.get_help(context)}\n```\n"
     if isinstance(command, click.Group):
-        for inner, below in sorted(command.commands.items()):
-            yield from _help(below, f"{name} {inner}")
+        for inner in command.list_commands(context):
+            below = command.get_command(context, inner)
+            if below is not None:
+                yield from _help(below, f"{name} {inner}")
 
 
 def example(name: str) -> str:

@@ -8,19 +8,11 @@ costs little more than importing click.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from meter.cli.check import check
-from meter.cli.dead_letters import dead_letters
-from meter.cli.events import events
-from meter.cli.plugins import plugins
-from meter.cli.run import run
-from meter.cli.sandbox import sandbox
-from meter.cli.sessions import sessions
-from meter.cli.status import status
-from meter.cli.token import token
+from meter.commands.lazy import LazyCommand
 from meter.errors import MeterError
 from meter.plugins import load_plugins
 
@@ -29,6 +21,23 @@ __all__ = ["cli", "main"]
 
 class _Cli(click.Group):
     """Turns meter's own errors into a message and an exit code, here and nowhere else."""
+
+    _listing = False
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, imported now unless it is only listed."""
+        command = super().get_command(ctx, cmd_name)
+        if isinstance(command, LazyCommand) and not self._listing:
+            return command.load()
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, without importing them."""
+        self._listing = True
+        try:
+            super().format_commands(ctx, formatter)
+        finally:
+            self._listing = False
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -50,18 +59,32 @@ def cli() -> None:
     """
 
 
-for _command in (
-    run,
-    check,
-    status,
-    events,
-    dead_letters,
-    sessions,
-    token,
-    plugins,
-    sandbox,
-):
-    cli.add_command(_command)
+_COMMANDS: Final = {
+    "run:run": "Collect usage and deliver it, as PIPELINES says.",
+    "check:check": "Say what is wrong with PIPELINES, all of it at once, or what it will do.",
+    "status:status": (
+        "Show the balance of every sink of PIPELINES; works beside a running `meter run`."
+    ),
+    "events:events": (
+        "Show one event in full: what it says, and where it stands for every sink of PIPELINES."
+    ),
+    "dead_letters:dead_letters": (
+        "List the dead letters of PIPELINES: events that a sink refused for good, and why."
+    ),
+    "sessions:sessions": "List the streaming sessions of PIPELINES, the newest first.",
+    "token:token": "Print a token for the relay of PIPELINES, and nothing else.",
+    "plugins:plugins": (
+        "List the sink and collector types of every plugin, with each sink's guarantee."
+    ),
+    "sandbox:sandbox": (
+        "Serve doubles of AssemblyAI's REST and streaming APIs and of Stripe's until interrupted."
+    ),
+}
+"""Where each command is, and the first sentence of its help."""
+
+for _place, _summary in _COMMANDS.items():
+    _name = _place.partition(":")[2].replace("_", "-")
+    cli.add_command(LazyCommand(_name, f"meter.cli.{_place}", _summary))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ def meter_register_sinks() -> list[type[Sink]]:
 @hookimpl
 def meter_register_commands(cli: click.Group) -> None:
     """Add the commands `meter stripe …`."""
-    from meter_stripe.commands import stripe
+    from meter.commands import LazyCommand
 
-    cli.add_command(stripe)
+    summary = "Set up, preview, prove and correct what is billed through Stripe."
+    cli.add_command(LazyCommand("stripe", "meter_stripe.commands:stripe", summary))

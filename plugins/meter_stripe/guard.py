@@ -8,7 +8,9 @@ to be sent show it.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, wait
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from meter.errors import FatalSinkError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from meter_stripe.client import StripeApi
     from meter_stripe.jobs import Chain
+    from meter_stripe.workers import Workers
 
 __all__ = ["Guard", "forget"]
 
@@ -33,8 +36,9 @@ failure, and need not ask again what was answered."""
 class Guard:
     """Looks up the first customers of each ledger in each process."""
 
-    def __init__(self, api: StripeApi) -> None:
+    def __init__(self, api: StripeApi, workers: Workers) -> None:
         self._api = api
+        self._workers = workers
 
     def pass_(self, chains: Iterable[Chain]) -> None:
         """Let new usage through, or not.
@@ -44,11 +48,16 @@ class Guard:
                 ledger ever sent there.
             SinkError: as `StripeApi.counted`.
         """
+        looks: list[tuple[Chain, Future[None]]] = []
         for chain in chains:
             looked = _LOOKED.setdefault(_key(chain), set())
-            if len(looked) < SAMPLE and chain.customer not in looked and _hours(chain):
-                self._look(chain)
-                looked.add(chain.customer)
+            if len(looked) + len(looks) < SAMPLE and chain.customer not in looked and _hours(chain):
+                look = self._workers.submit(partial(self._look, chain), len(looks))
+                looks.append((chain, look))
+        wait([look for _, look in looks])
+        for chain, look in looks:
+            look.result()
+            _LOOKED[_key(chain)].add(chain.customer)
 
     def _look(self, chain: Chain) -> None:
         hours = _hours(chain)

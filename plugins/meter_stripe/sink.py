@@ -134,7 +134,7 @@ class StripeSink(Sink):
         now = self.context.clock.now()
         made = plan(batch.events, self._meters, customers=customers, options=self.options, now=now)
         if self.options.guard:
-            Guard(api).pass_(made.chains)
+            Guard(api, workers).pass_(made.chains)
         sender = Sender(
             api,
             self.context,

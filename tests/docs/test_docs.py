@@ -193,6 +193,12 @@ def test_every_command_is_documented_and_tested() -> None:
         assert f'"{name}"' in tests
 
 
+def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
+    load_plugins().add_commands(cli)
+    for name, listed in cli.commands.items():
+        assert listed.get_short_help_str(200) == real(name).get_short_help_str(200)
+
+
 def test_every_hook_says_when_and_is_tested() -> None:
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
     hooks = {n: f for n, f in vars(hookspecs).items() if n.startswith("meter_")}
@@ -235,10 +241,16 @@ def shown_code(text: str) -> Iterator[str]:
 def command_shown(code: str) -> tuple[click.Command, list[str]]:
     """Find the command that a line calls, and the words that follow its name."""
     _, name, *rest = code.split()
-    command: click.Command = stripe if name == "stripe" else cli.commands[name]
+    command: click.Command = stripe if name == "stripe" else real(name)
     if isinstance(command, click.Group) and rest:
         command, rest = command.commands[rest[0]], rest[1:]
     return command, rest
+
+
+def real(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
 
 
 def options_of(command: click.Command) -> set[str]:
