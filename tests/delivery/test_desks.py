@@ -158,7 +158,7 @@ def test_before_its_first_run_a_sink_has_what_that_run_would_take(
     at = desk(journal, tmp_path, start=start)
     assert at.row() is None
     assert [s.event.provider_id for s in at.standings()] == told
-    assert at.place(old.event_id) == ("filtered" if start == "now" else "pending")
+    assert at.place(old.event_id) == ("pending" if start == "beginning" else "filtered")
     assert at.place("no such event") is None
 
 
