@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from meter.sandbox.stripe_faults import StripePlan
-from meter_stripe.options import StripeOptions
 from meter_stripe.sink import StripeSink
 from meter_stripe.unwinding import Unwinding
 from support.billing import KEY, SECONDS, Billing
@@ -250,30 +246,6 @@ def test_a_refused_key_parks_the_sink_and_keeps_everything(billing: Billing) -> 
     assert billing.total() == 42
 
 
-@pytest.mark.parametrize("fault", ["missing", "archived", "count"])
-def test_a_meter_that_cannot_count_parks_the_sink_by_name(tmp_path: Path, fault: str) -> None:
-    billing = Billing(tmp_path, create_missing=False)
-    if fault != "missing":
-        formula = "count" if fault == "count" else "sum"
-        meter = billing.books.add(
-            "/v1/billing/meters",
-            {
-                "display_name": "x",
-                "event_name": SECONDS,
-                "default_aggregation": {"formula": formula},
-            },
-        )
-        if fault == "archived":
-            billing.books.add(f"/v1/billing/meters/{meter['id']}/deactivate", {})
-    billing.use(seconds=42)
-    billing.run()
-    assert billing.parked is not None
-    assert f"meter '{SECONDS}'" in billing.parked
-    assert {"missing": "setup --apply", "archived": "deactivated", "count": "sum"}[
-        fault
-    ] in billing.parked
-
-
 def test_a_lost_answer_is_asked_for_again_under_the_same_identifier(billing: Billing) -> None:
     billing.books.plan_next(LOST, GONE, path=EVENTS)
     billing.use(seconds=60)
@@ -348,67 +320,6 @@ def test_v2_bills_the_same(tmp_path: Path) -> None:
     assert {event.api for event in billing.truth.events} == {"v2"}
 
 
-def test_a_journal_restored_from_an_older_copy_bills_nothing_twice(
-    billing: Billing, tmp_path: Path
-) -> None:
-    billing.use(seconds=10, ago=timedelta(minutes=40))
-    billing.run()
-    billing.journal.close()
-    copy = tmp_path / "copy.db"
-    shutil.copy(billing.path, copy)
-    billing.reopen()
-    billing.use(seconds=20, ago=timedelta(minutes=20))
-    billing.use("cus_b", seconds=5, ago=timedelta(minutes=20))
-    billing.pass_(minutes=5)
-    billing.journal.close()
-    for name in ("meter.db", "meter.db-wal", "meter.db-shm"):
-        (tmp_path / name).unlink(missing_ok=True)
-    shutil.copy(copy, billing.path)
-    billing.reopen()
-    billing._number = 1
-    billing.use(seconds=20, ago=timedelta(minutes=25))  # collected anew, with another grouping
-    billing.use(seconds=3, ago=timedelta(minutes=2))
-    billing.pass_(minutes=3)
-    assert billing.parked is not None
-    assert "restored from an older copy" in billing.parked
-    assert billing.total() == 30
-
-
-def test_a_meter_that_another_program_feeds_is_noticed_before_anything_is_sent(
-    tmp_path: Path,
-) -> None:
-    billing = Billing(tmp_path)
-    billing.run()
-    stamp = int(billing.clock.now().timestamp()) // 60 * 60
-    foreign = {
-        "event_name": SECONDS,
-        "timestamp": str(stamp),
-        "payload": {"stripe_customer_id": "cus_a", "value": "7"},
-    }
-    billing.books.add(EVENTS, foreign)
-    billing.use(seconds=60)
-    billing.run()
-    assert billing.parked is not None
-    assert billing.total() == 7
-    billing.options["guard"] = False
-    billing.restart()
-    billing.pass_(minutes=2)
-    assert billing.total() == 67
-
-
-def test_another_unit_for_a_meter_that_was_fed_parks_the_sink(tmp_path: Path) -> None:
-    billing = Billing(tmp_path)
-    billing.use(seconds=60)
-    billing.run()
-    billing.options["meters"] = [{"event_name": SECONDS, "unit": "minute"}]
-    billing.restart()
-    billing.use(seconds=60)
-    billing.run()
-    assert billing.parked is not None
-    assert "units of one second" in billing.parked
-    assert billing.total() == 60
-
-
 def test_what_was_held_is_offered_again_as_soon_as_meter_is_restarted(tmp_path: Path) -> None:
     billing = Billing(tmp_path)
     billing.use(seconds=11, ago=timedelta(days=25))
@@ -461,47 +372,3 @@ def test_one_redrive_sends_an_event_to_every_meter_that_refused_it(tmp_path: Pat
     assert billing.place(event) == "delivered"
     stood = {each.event_name for each in billing.truth.events if each.identifier != sent.identifier}
     assert stood == {SECONDS, "premium"}
-
-
-def test_another_name_of_the_sink_finds_the_ledgers_without_asking_stripe(
-    billing: Billing,
-) -> None:
-    billing.use(seconds=30)
-    billing.run()
-    context = dataclasses.replace(
-        billing.worker()._sink.context,  # type: ignore[union-attr]  # because it is open
-        state=billing.journal.sink_state("invoices", "stripe"),
-    )
-    sink = StripeSink(StripeOptions.model_validate(billing.options), context)
-    (books,) = sink.books()
-    assert books.ledger.tallies(["cus_a"])["cus_a"].sent == 30
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("customers", "customers.yaml", "{file: mapping.yaml}"),
-        ("customers", {}, "either {file: customers.yaml} or {metadata: key}"),
-        ("customers", {"metadata": "k", "refresh": "5s"}, "1m or more"),
-        ("period_day", 31, "a day from 1 to 28"),
-        ("base_url", "http://127.0.0.1.evil.example", "https://"),
-        ("base_url", "https://user:pw@api.stripe.com", "and nothing else"),
-        ("meters", [{"event_name": "x"}, {"event_name": "x"}], "stands once"),
-    ],
-)
-def test_options_that_cannot_be_are_refused_in_words(key: str, value: object, words: str) -> None:
-    given = {"api_key": KEY, "meters": [{"event_name": "x"}], "customers": "passthrough"}
-    with pytest.raises(ValidationError) as caught:
-        StripeOptions.model_validate({**given, key: value})
-    assert words in str(caught.value)
-
-
-def test_a_mapping_to_what_is_no_customer_id_of_stripes_is_pointed_out(tmp_path: Path) -> None:
-    (tmp_path / "c.yaml").write_text("acme: cus_a\nglobex: sub_123\n")
-    billing = Billing(tmp_path, customers={"file": str(tmp_path / "c.yaml")})
-    billing.run()
-    sink = billing.worker()._sink
-    assert sink is not None
-    (line,) = [line for line in sink.check() if line.startswith("customers:")]
-    assert "2 customers by c.yaml; warning" in line
-    assert "sub_123" in line
