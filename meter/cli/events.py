@@ -156,9 +156,9 @@ def _print_event(stored: StoredEvent) -> None:
     fields["offset"] = stored.offset
     for name, value in fields.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k}={v}" for k, v in value.items())  # noqa: PLW2901  because it is as it is shown
+            value = ", ".join(f"{k}={v}" for k, v in value.items())  # noqa: PLW2901  because it is shown so
         elif isinstance(value, tuple):
-            value = ", ".join(value)  # noqa: PLW2901  because it is as it is shown
+            value = ", ".join(value)  # noqa: PLW2901  because it is shown so
         if value not in (None, ""):
             click.echo(f"  {name:<13}  {one_line(value)}")
 
