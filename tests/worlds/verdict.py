@@ -78,8 +78,12 @@ def kept_back(run: Run, meter: MeterDraw) -> set[str]:
     if not rows:
         return set()
     state = run.state()
-    links = Ledger(state, meter_ids(state)[meter.event_name]).links(rows)
-    return {event_id for event_id in rows if links.get(event_id, Link()).now is None}
+    ledger = Ledger(state, meter_ids(state)[meter.event_name])
+    links = ledger.links(rows)
+    intents = ledger.intents({link.now for link in links.values() if link.now is not None})
+    # A rejected intent bills nothing, also where its event was not told so yet.
+    standing = {name for name, intent in intents.items() if intent.state != "rejected"}
+    return {event_id for event_id in rows if links.get(event_id, Link()).now not in standing}
 
 
 def judge_slots(run: Run, verdict: Verdict) -> None:
