@@ -321,7 +321,7 @@ def _cleared(
         and intent.slot.date() == day
         and intent.identifier not in faulty
         and intent.state != "disputed"
-        and not (intent.kind == "correction" and intent.state == "rejected")
+        and not (intent.kind != "usage" and intent.state == "rejected")
     ]
 
 

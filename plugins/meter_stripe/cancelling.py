@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from meter_stripe.freezing import correction
+from meter_stripe.imbalances import undone
 from meter_stripe.ledger import Link
 from meter_stripe.proof import SAFE
 from meter_stripe.verdicts import Verdict
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from meter.sinks import StateWrite
     from meter_stripe.intents import Intent
     from meter_stripe.jobs import Chain, Job
+    from meter_stripe.ledger import Ledger
 
 __all__ = ["begin_cancel", "finish_cancel", "finish_correction"]
 
@@ -60,15 +62,17 @@ def finish_cancel(chain: Chain, job: Job, now: datetime) -> None:
         *ledger.put(intent),
         ledger.tally(chain.customer, chain.tally),
         ledger.compare(intent.slot, chain.customer),
+        undone(ledger, [intent], now),
     ]
     for event_id in intent.events:
         link = links.get(event_id, Link())
         taken_back = event_id in decisions and decisions[event_id].act == "cancel"
         if link.now == intent.identifier:
             freed = link.to(None)
-            verdicts.state.append(
-                ledger.link(event_id, Link(None, freed.past, cancelled=taken_back))
-            )
+            verdicts.state += [
+                ledger.link(event_id, Link(None, freed.past, cancelled=taken_back)),
+                *_over(ledger, freed, taken_back=taken_back),
+            ]
         if event_id not in job.offered:
             if not taken_back:
                 verdicts.recall[event_id] = BILLED_ANEW
@@ -88,4 +92,10 @@ def finish_correction(chain: Chain, intent: Intent) -> list[StateWrite]:
         # Its own link may be among the writes that are not committed yet.
         link = links.get(event_id, Link()).to(intent.identifier).to(None)
         writes.append(ledger.link(event_id, Link(None, link.past, cancelled=True)))
+        writes += _over(ledger, link, taken_back=True)
     return writes
+
+
+def _over(ledger: Ledger, link: Link, *, taken_back: bool) -> list[StateWrite]:
+    """Make the writes that end the problems of earlier tries to take an event back."""
+    return [ledger.problem(name, None) for name in link.past] if taken_back else []

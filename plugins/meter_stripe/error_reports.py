@@ -23,9 +23,7 @@ import msgspec
 
 from meter.errors import JournalError, RetryableSinkError, SinkError
 from meter.sinks import Report, Response, Route
-from meter_stripe.findings import amount
 from meter_stripe.ledger import Ledger, meter_ids
-from meter_stripe.options import UNITS
 from meter_stripe.troubles import Trouble, dismiss, trouble, troubles
 from meter_stripe.unwinding import Busy, Unwinding
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from meter_stripe.intents import Intent
     from meter_stripe.sink import StripeSink
 
-__all__ = ["Kept", "owed_words", "pending", "process", "routes"]
+__all__ = ["Kept", "pending", "process", "routes"]
 
 ERROR_REPORT: Final = "v1.billing.meter.error_report_triggered"
 NO_METER: Final = "v1.billing.meter.no_meter_found"
@@ -240,7 +238,7 @@ def _seen_to(sink: StripeSink, event_id: str, report: ErrorReport, now: datetime
         for intent in _in_order(ledger.intents(named)):
             sample = named[intent.identifier]
             unwinding.reject(intent, f"Stripe reported {sample.code}: {sample.message}")
-        parts.append(unwinding.report(*owed_words(state, ledger, unwinding, now)))
+        parts.append(unwinding.report())
     unnamed = sum(report.codes.values()) - len(named)
     sink.context.log.warning(
         "stripe.reported",
@@ -269,29 +267,6 @@ def _seen_to(sink: StripeSink, event_id: str, report: ErrorReport, now: datetime
         hasten=any(part.hasten for part in parts),
         state=[*(write for part in parts for write in part.state), *done],
     )
-
-
-def owed_words(
-    state: SinkState, ledger: Ledger, unwinding: Unwinding, now: datetime
-) -> list[StateWrite]:
-    """Make the writes that show of whom Stripe counts too little for the time being."""
-    record = ledger.record()
-    if record is None:
-        return []
-    return [
-        trouble(
-            state,
-            f"owed-{ledger.meter_id}-{customer}",
-            Trouble(
-                f"{record.event_name}: Stripe counts {amount(units, record.unit)} too little of "
-                f"{customer}, since a meter event does not count that something was taken back "
-                "from; the next usage of this customer makes up for it",
-                now,
-                ledger.meter_id,
-            ),
-        )
-        for customer, units in unwinding.owed(UNITS[record.unit]).items()
-    ]
 
 
 def _in_order(intents: dict[str, Intent]) -> list[Intent]:

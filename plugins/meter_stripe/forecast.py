@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from meter_stripe.books import MeterBooks
 from meter_stripe.freezing import TooLarge, freeze
+from meter_stripe.imbalances import imbalances
 from meter_stripe.ledger import Ledger, Tally
 from meter_stripe.planning import plan
-from meter_stripe.slots import Wait
+from meter_stripe.slots import HOUR, Wait
+from meter_stripe.true_ups import owed
 
 if TYPE_CHECKING:
     from meter.commands import SinkDesk, Standing
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Aside", "Forecast", "Hour", "Line", "forecast"]
 
+EVENS_OUT: Final = "soon, to even out what was undone"
 UNOPENED: Final = "not opened yet: "
 NAMES: Final = 5
 """How many of our customers are named where several share one Stripe customer."""
@@ -165,6 +168,8 @@ def forecast(desk: SinkDesk, customers: Customers) -> Forecast:
         made.underway += [(each.event_name, i) for i in each.ledger.every_open_intent()]
     for batch in _batches(desk.standings(unsettled=True), made, sink.batch_size):
         _plan_batch(made, sink, books, customers, batch)
+    for each in books:
+        _plan_true_ups(made, each)
     made.lines = dict(sorted(made.lines.items()))
     return made
 
@@ -262,6 +267,21 @@ def _plan_job(made: Forecast, chain: Chain, job: Job, when: str, by_id: Mapping[
     hour = _line(made, chain, job, when, by_id).hours.setdefault(_hour(job, made.at), Hour())
     hour.add(Hour(len(job.usages), seconds, units, int(units > 0)))
     return when
+
+
+def _plan_true_ups(made: Forecast, books: MeterBooks) -> None:
+    """Add what evens out what was undone, as far as the usage that is planned does not."""
+    options = books.options
+    for customer, imbalance in imbalances(books.ledger):
+        tally = books.ledger.tallies([customer]).get(customer, Tally())
+        units = owed(tally, options.unit_seconds)
+        if not units:
+            continue
+        line = Line(customer, options.event_name, options.unit, EVENS_OUT)
+        line.remainder = tally.used % options.unit_seconds
+        begin = datetime.fromtimestamp(imbalance.minute - imbalance.minute % HOUR, UTC)
+        line.hours[begin] = Hour(units=units, meter_events=1)
+        made.lines[options.event_name, customer, EVENS_OUT] = line
 
 
 def _hour(job: Job, now: datetime) -> datetime:

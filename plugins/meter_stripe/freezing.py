@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from meter_stripe.jobs import Chain, Job
     from meter_stripe.ledger import Ledger, Link
 
-__all__ = ["TooLarge", "correction", "freeze", "reissue"]
+__all__ = ["TooLarge", "correction", "free_minute", "freeze", "reissue"]
 
 DIGITS: Final = 15
 """Significant digits that Stripe takes (reference: stripe.md §1)."""
@@ -89,6 +89,16 @@ def freeze(
     return intent, writes
 
 
+def free_minute(chain: Chain, near: int, now: datetime) -> int:
+    """Return a free minute of a chain's customer near a minute, for what takes back or evens out.
+
+    Raises:
+        Wait: no minute is free.
+    """
+    taken = _Taken(chain.books.ledger, chain.customer, near)
+    return choose(near, int(now.timestamp()), taken, flushing=True)
+
+
 def correction(
     chain: Chain, intent: Intent, event_id: str, seconds: Decimal, link: Link, now: datetime
 ) -> tuple[Intent, list[StateWrite]]:
@@ -100,10 +110,7 @@ def correction(
     books = chain.books
     used = chain.tally.used - seconds
     value = int(used // books.options.unit_seconds) - chain.tally.sent
-    minute = intent.minute
-    if value:
-        taken = _Taken(books.ledger, chain.customer, intent.minute)
-        minute = choose(intent.minute, int(now.timestamp()), taken, flushing=True)
+    minute = free_minute(chain, intent.minute, now) if value else intent.minute
     generation = 1 + len(link.past)
     made = Intent(
         identifier=books.identifier(chain.customer, [event_id], value, generation, "correction"),
@@ -137,7 +144,11 @@ def reissue(chain: Chain, intent: Intent, now: datetime) -> tuple[Intent, list[S
     generation = intent.generation + 1
     made = Intent(
         identifier=books.identifier(
-            intent.customer, intent.events, intent.value, generation, intent.kind
+            intent.customer,
+            intent.events or [intent.identifier],
+            intent.value,
+            generation,
+            intent.kind,
         ),
         event_name=intent.event_name,
         customer=intent.customer,

@@ -58,7 +58,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         minute: the start of its slot, unix seconds: its timestamp, and nobody else's.
         generation: 1, or one more than that of what it replaces.
         events: the ids of the events that it bills.
-        kind: `usage`, or `correction` of one event that is to be taken back.
+        kind: `usage`; `correction` of one event that is to be taken back; or `true_up`, which
+            evens out what undone intents left, and bills no event.
         carried: stamped with today's date by `late: carry_forward`.
         replaces: the identifier of the generation before.
         frozen_at: when it was made.
@@ -83,7 +84,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: tuple[str, ...]
     frozen_at: datetime
     generation: int = 1
-    kind: Literal["usage", "correction"] = "usage"
+    kind: Literal["usage", "correction", "true_up"] = "usage"
     carried: bool = False
     replaces: str | None = None
     state: State = "open"

@@ -12,6 +12,7 @@ from meter_stripe.verdicts import Verdict
 
 if TYPE_CHECKING:
     from meter_stripe.books import MeterBooks
+    from meter_stripe.imbalances import Imbalance
     from meter_stripe.intents import Intent
     from meter_stripe.ledger import Link, Tally
     from meter_stripe.verdicts import Verdicts
@@ -39,6 +40,7 @@ class Job:
         usages: what is to be frozen.
         carried: to be stamped with today's date.
         cancels: the event that is to be taken back; `intent` bills it.
+        evens: what a true-up is to be made for.
     """
 
     intent: Intent | None = None
@@ -46,6 +48,7 @@ class Job:
     usages: list[Usage] = field(default_factory=list)
     carried: bool = False
     cancels: str | None = None
+    evens: Imbalance | None = None
 
 
 @dataclass(slots=True)

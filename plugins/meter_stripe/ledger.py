@@ -18,6 +18,7 @@ another name of the sink in the YAML finds the same ledger, and another account 
     k/<day>/<customer>      a person took the difference of that day for right; see `accepting`
     r/<identifier>          Resolution: what a person says of this intent, and is to be done
     y/<identifier>          Resolution that was carried out
+    z/<customer>            something was undone: measure the tally; see `imbalances`
 
 The value of `d/` is empty, or when the day was last compared and differed.
 """

@@ -21,12 +21,11 @@ import msgspec
 from meter.sinks import Report
 from meter_stripe.accepting import Acceptance, acceptance_of, keep_acceptance
 from meter_stripe.answers import Answer, Outcome
-from meter_stripe.error_reports import owed_words
 from meter_stripe.ledger import Link, Resolution, Tally
 from meter_stripe.unwinding import Busy, Unwinding
 
 if TYPE_CHECKING:
-    from meter.sinks import SinkState, StateWrite
+    from meter.sinks import StateWrite
     from meter_stripe.books import MeterBooks
     from meter_stripe.comparison import DayFigures
     from meter_stripe.intents import Intent
@@ -120,14 +119,12 @@ def accept_day(
     return writes
 
 
-def carry_out(
-    meters: Iterable[MeterBooks], *, state: SinkState, now: datetime, log: Log
-) -> Report | None:
+def carry_out(meters: Iterable[MeterBooks], *, now: datetime, log: Log) -> Report | None:
     """See to one thing that a person said; None when there is nothing. In the sink's thread."""
     for books in meters:
         for identifier, said in books.ledger.resolutions():
             try:
-                return _carried_out(books.ledger, state, identifier, said, now)
+                return _carried_out(books.ledger, identifier, said, now)
             except Busy:
                 continue
             except Unresolvable as error:
@@ -137,9 +134,7 @@ def carry_out(
     return None
 
 
-def _carried_out(
-    ledger: Ledger, state: SinkState, identifier: str, said: Resolution, now: datetime
-) -> Report:
+def _carried_out(ledger: Ledger, identifier: str, said: Resolution, now: datetime) -> Report:
     """Return the report of what was said about one intent.
 
     Raises:
@@ -156,7 +151,7 @@ def _carried_out(
     if said.act == "missing":
         unwinding = Unwinding(ledger, now)
         unwinding.free(intent, f"{why} that Stripe does not count it{reason}: billed anew")
-        return unwinding.report(*done, *owed_words(state, ledger, unwinding, now))
+        return unwinding.report(*done)
     note = f"{why} that Stripe counts it{reason}"
     writes = _counts(ledger, intent, note, now)
     return Report(hasten=intent.state != "delivered", state=[*writes, *done])

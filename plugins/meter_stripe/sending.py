@@ -22,9 +22,11 @@ from meter_stripe.answers import Answer, Outcome
 from meter_stripe.api_errors import StripeRefused
 from meter_stripe.cancelling import begin_cancel, finish_cancel, finish_correction
 from meter_stripe.freezing import TooLarge, freeze
+from meter_stripe.imbalances import refused, undone
 from meter_stripe.outcomes import answered
 from meter_stripe.planning import rejection
 from meter_stripe.slots import Wait
+from meter_stripe.true_ups import even_out
 from meter_stripe.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -178,6 +180,9 @@ class Sender:
         if job.cancels is not None and job.intent is not None and not job.intent.unsettled:
             job.intent, writes = begin_cancel(chain, job, now)
             self._writes += writes
+        elif job.evens is not None and job.intent is None:
+            job.intent, writes = even_out(chain, job.evens, now)
+            self._writes += writes
         elif job.intent is None:
             job.intent, writes = freeze(chain, job, now, flushing=self._flushing())
             self._writes += writes
@@ -268,13 +273,20 @@ class Sender:
         ledger = chain.books.ledger
         if intent.state == "rejected":
             chain.tally = chain.tally.less(intent)
-            self._writes.append(ledger.tally(chain.customer, chain.tally))
+            self._writes += [
+                ledger.tally(chain.customer, chain.tally),
+                undone(ledger, [intent], self._clock.now()),
+            ]
             self._rejected(chain, job, intent)
         elif intent.state == "disputed":
             self._writes.append(ledger.problem(intent.identifier, intent.note))
             chain.finish(Verdict("held", intent.note))
         elif intent.kind == "correction":
             self._writes += finish_correction(chain, intent)
+            chain.finish(Verdict("delivered"))
+        elif intent.kind == "true_up":
+            if intent.replaces is not None:  # its refusal is over
+                self._writes.append(ledger.problem(intent.replaces, None))
             chain.finish(Verdict("delivered"))
         else:
             if intent.generation > 1 and intent.replaces is not None:
@@ -286,6 +298,8 @@ class Sender:
         ledger = chain.books.ledger
         links = ledger.links(job.offered)
         chain.jobs.popleft()
+        if intent.kind == "true_up":
+            self._writes.append(refused(ledger, intent, intent.note))
         for event_id in job.offered:
             link = links[event_id]
             if intent.kind == "correction":

@@ -18,12 +18,14 @@ from meter_stripe.unsent import InvoiceWatch, note_stuck, note_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from meter.sinks import Batch, Route, SinkContext, Total
     from meter_stripe.audit import Audit
     from meter_stripe.client import MeterInfo, StripeApi
     from meter_stripe.customers import Customers
     from meter_stripe.pace import Pace
+    from meter_stripe.sending import Sender
     from meter_stripe.workers import Workers
 
 __all__ = ["StripeSink"]
@@ -128,23 +130,14 @@ class StripeSink(Sink):
         """
         from meter_stripe.guard import Guard
         from meter_stripe.planning import plan
-        from meter_stripe.sending import Sender
 
-        api, customers, workers, pace = self._opened()
+        api, customers, workers, _ = self._opened()
         now = self.context.clock.now()
         made = plan(batch.events, self._meters, customers=customers, options=self.options, now=now)
         if self.options.guard:
             Guard(api, workers).pass_(made.chains)
-        sender = Sender(
-            api,
-            self.context,
-            workers=workers,
-            pace=pace,
-            sleep=self.sleep,
-            flushing=self._flushing,
-        )
         try:
-            sender.run(made.chains)
+            self._sender().run(made.chains)
         except SinkError:
             self.context.state.commit(note_stuck(self.context.state, batch.events))
             raise
@@ -156,8 +149,11 @@ class StripeSink(Sink):
     def tend(self) -> Report | None:
         """Do one of the things that are due beside deliveries; each is stored before the next.
 
-        The customers are read again, what Stripe reported and what people said is seen to, and
-        what was delivered is compared with what Stripe counts.
+        The customers are read again, what Stripe reported and what people said is seen to, what
+        that left uneven is evened out, and what was delivered is compared with what Stripe counts.
+
+        Raises:
+            FatalSinkError, RetryableSinkError: as `deliver`.
         """
         from meter_stripe import error_reports, reissue_checks, resolving
 
@@ -169,7 +165,8 @@ class StripeSink(Sink):
         return (
             self._mapping.changed(customers.trouble, now)
             or error_reports.process(self, now)
-            or resolving.carry_out(self._meters, state=state, now=now, log=self.context.log)
+            or resolving.carry_out(self._meters, now=now, log=self.context.log)
+            or self._even_out(now)
             or reissue_checks.check_reissues(api, self._meters, state=state, now=now)
             or (None if self._audit is None else self._audit.nightly(now))
         )
@@ -222,6 +219,28 @@ class StripeSink(Sink):
             self._workers.close()
         if self._api is not None:
             self._api.close()
+
+    def _even_out(self, now: datetime) -> Report | None:
+        """Send what evens out what was undone; None when nothing is due."""
+        from meter_stripe import true_ups
+
+        chains, writes = true_ups.chains(self._meters, self.options, now)
+        if chains:
+            self._sender().run(chains)
+        return Report(state=writes) if chains or writes else None
+
+    def _sender(self) -> Sender:
+        from meter_stripe.sending import Sender
+
+        api, _, workers, pace = self._opened()
+        return Sender(
+            api,
+            self.context,
+            workers=workers,
+            pace=pace,
+            sleep=self.sleep,
+            flushing=self._flushing,
+        )
 
     # -- what commands and other modules use ---------------------------------------------------
 

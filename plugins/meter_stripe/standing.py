@@ -209,16 +209,15 @@ def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
     """Tell one intent: what it says, how it stands, and every call that was made for it."""
     record = ledger.record()
     unit = "unit" if record is None else record.unit
-    back = ", taking usage back" if intent.kind == "correction" else ""
     yield (
         f"  {intent.identifier}: {counted(intent.value, unit)} ({_made_of(intent, unit)}) "
-        f"of {intent.customer} on {name}, in the minute {shown(intent.slot)}{back}"
+        f"of {intent.customer} on {name}, in the minute {shown(intent.slot)}{_PURPOSE[intent.kind]}"
     )
     yield f"    {STATES.get(intent.state, intent.state)}" + _more(intent)
     made = f"    made {shown(intent.frozen_at)}, generation {intent.generation}"
     if intent.replaces is not None:
         made += f", for {intent.replaces}" if intent.kind == "correction" else ""
-        made += f", instead of {intent.replaces}" if intent.kind == "usage" else ""
+        made += f", instead of {intent.replaces}" if intent.kind != "correction" else ""
     yield made + (", under the date of sending (late usage)" if intent.carried else "")
     for attempt in intent.history:
         yield f"    {_attempt(attempt)}"
@@ -230,6 +229,8 @@ def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
 
 def _made_of(intent: Intent, unit: str) -> str:
     """Say which seconds its units are made of; what was carried in is in the tally alone."""
+    if intent.kind == "true_up":
+        return "no usage of its own"
     exact = f"{number(intent.seconds)} s exactly"
     size = UNITS.get(unit)
     if size is None or intent.state == "absorbed" or intent.value * size == intent.seconds:
@@ -239,6 +240,13 @@ def _made_of(intent: Intent, unit: str) -> str:
     if intent.value * size < intent.seconds:
         return f"{exact}; what makes no whole {unit} is kept for the next meter event"
     return f"{exact}, with what was left over from before"
+
+
+_PURPOSE: Final = {
+    "usage": "",
+    "correction": ", taking usage back",
+    "true_up": ", evening out what meter events that do not stand left over",
+}
 
 
 def _stands(intent: Intent) -> bool:
@@ -270,6 +278,8 @@ def _asked(decision: Decision, acts: Mapping[str, str]) -> str:
 
 
 def _covered(intent: Intent) -> Iterator[str]:
+    if not intent.events:
+        return
     does = "covers" if _stands(intent) else "was to cover"
     yield f"    it {does} {counted(len(intent.events), 'event')}:"
     for event_id in intent.events[:EVENTS_SHOWN]:

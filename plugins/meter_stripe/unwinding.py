@@ -4,11 +4,13 @@ Used where Stripe or a person says so afterwards. Only in the sink's own thread,
 intents, links and tallies change; everything is stored with one report.
 
 The tally follows. `sent` loses the intent's units. `used` loses the seconds of the events whose
-billing ends: those that were taken back meanwhile by a negative event have left it already.
+billing ends: those that were taken back meanwhile by a negative event have left it already. What
+the two do not agree on then is evened out; see `imbalances`.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
@@ -17,6 +19,7 @@ import msgspec
 
 from meter.sinks import Report
 from meter_stripe.answers import Answer, Outcome
+from meter_stripe.imbalances import refused, undone
 from meter_stripe.ledger import Link, Tally
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ class Unwinding:
         self._ledger = ledger
         self._now = now
         self._tallies: dict[str, Tally] = {}
+        self._undone: defaultdict[str, list[Intent]] = defaultdict(list)
         self._changed: dict[str, Intent] = {}
         self._links: dict[str, Link] = {}
         self._writes: list[StateWrite] = []
@@ -59,14 +63,14 @@ class Unwinding:
         if self._current(intent).state not in UNWOUND:
             self.note(intent, "report", words)
         elif intent.kind == "correction":
-            self._correction(intent, "rejected", words)
-            self._writes.append(
-                self._ledger.problem(
-                    intent.identifier,
-                    f"taking back {', '.join(intent.events)} did not count: {words}; it is billed "
-                    "as before. Ask for it again: `meter stripe cancel`",
-                )
-            )
+            billed = self._correction(intent, "rejected", words)
+            if billed:
+                again = "it is billed as before. Ask for it again: `meter stripe cancel`"
+                words = f"taking back {', '.join(billed)} did not count: {words}; {again}"
+                self._writes.append(self._ledger.problem(intent.identifier, words))
+        elif intent.kind == "true_up":
+            self._unwind(intent, "rejected", words)
+            self._writes.append(refused(self._ledger, intent, words))
         else:
             links = self._unwind(intent, "rejected", words)
             taken_back = {
@@ -104,19 +108,8 @@ class Unwinding:
         writes = [*self._writes]
         writes += [ledger.link(event_id, link) for event_id, link in self._links.items()]
         writes += [ledger.tally(customer, tally) for customer, tally in self._tallies.items()]
+        writes += [undone(ledger, intents, self._now) for intents in self._undone.values()]
         return Report(recall=self.recall, hasten=self.hasten, state=[*writes, *state])
-
-    def owed(self, unit_seconds: int) -> dict[str, int]:
-        """Return the customers of whom Stripe counts too little now, and by how many whole units.
-
-        That is so where a negative event stands and what it took back does not count. Nothing is
-        lost: the customer's next usage makes up for it, because it is measured by the tally.
-        """
-        units = {
-            customer: int(tally.used // unit_seconds) - tally.sent
-            for customer, tally in self._tallies.items()
-        }
-        return {customer: count for customer, count in units.items() if count > 0}
 
     # -- one intent ----------------------------------------------------------------------------
 
@@ -202,6 +195,7 @@ class Unwinding:
         if tally is None:
             tally = self._ledger.tallies([intent.customer]).get(intent.customer, Tally())
         self._tallies[intent.customer] = tally.plus(-seconds, -units)
+        self._undone[intent.customer].append(intent)
 
 
 def _noted(intent: Intent, what: str, outcome: str, words: str, now: datetime) -> Intent:

@@ -124,7 +124,6 @@ def test_a_world_is_wholly_determined_by_its_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(ONE is not None, reason="one world is looked at")
-@pytest.mark.xfail(reason="what a late error report undoes can leave a unit too much", strict=True)
 def test_what_is_undone_after_the_last_usage_leaves_nothing_too_much(tmp_path: Path) -> None:
     with workshop(tmp_path) as place:
         assert not trial(20903, place).verdict.faults

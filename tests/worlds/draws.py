@@ -60,7 +60,8 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """What somebody does: `stop`, `rename`, `flush`, `recall`, `skew`, `archive`, `restore`.
+    """What somebody does: `stop`, `rename`, `flush`, `recall`, `cancel`, `skew`, `archive`,
+    `restore`.
 
     `amount`: seconds of downtime, or by which the clock is off from now on.
     """
@@ -122,6 +123,7 @@ def draw_world(number: int) -> World:
         episodes = _late_arrival(trouble, usage)
     lasting = trouble.choice((0.0, 0.0, 5.0, 30.0)) * HOUR
     happenings = _happenings(Random(f"{number}/happenings"), span)
+    happenings += _cancellations(Random(f"{number}/cancel"), span)
     ends = lasting + max(
         [
             span,
@@ -142,7 +144,7 @@ def draw_world(number: int) -> World:
         meters=meters,
         usage=usage,
         episodes=episodes,
-        happenings=happenings,
+        happenings=tuple(sorted(happenings, key=lambda h: h.at)),
         shares=shares,
         crash_share=kind.choice((0.0, 0.0, 0.003, 0.01, 0.03, 0.06)),
         crash_step=kind.randrange(120) if kind.random() < 0.6 else None,
@@ -373,4 +375,14 @@ def _happenings(chance: Random, span: float) -> tuple[Happening, ...]:
         begin = chance.uniform(0, span)
         made.append(Happening(begin, "archive"))
         made.append(Happening(begin + chance.choice((60, 4000, 40_000)), "restore"))
-    return tuple(sorted(made, key=lambda h: h.at))
+    return tuple(made)
+
+
+def _cancellations(chance: Random, span: float) -> tuple[Happening, ...]:
+    """Draw when somebody takes usage back: mostly soon, sometimes too late for an adjustment."""
+    if chance.random() > 0.25:
+        return ()
+    return tuple(
+        Happening(chance.uniform(0, span) + chance.choice((0, 0, 2 * DAY)), "cancel")
+        for _ in range(chance.choice((1, 1, 3, 8)))
+    )

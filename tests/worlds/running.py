@@ -26,6 +26,8 @@ from meter.sandbox.stripe_reports import Push
 from meter.sinks import Sink, SinkState
 from meter_stripe import error_reports
 from meter_stripe.guard import forget
+from meter_stripe.imbalances import imbalances
+from meter_stripe.ledger import Decision, Ledger, meter_ids
 from meter_stripe.options import StripeOptions
 from support.plugging import plugin, plugins_with
 from worlds.draws import DAY, HOUR, Episode, Happening, Usage, World
@@ -53,6 +55,7 @@ LONG_WATCHED_SECONDS: Final = 80 * HOUR
 IDLE_SECONDS: Final = HOUR
 SHORT_IDLE_SECONDS: Final = 61.0
 """How long nothing happens at the most, and right after the sink made calls."""
+CANCELLED_UNTIL: Final = 30 * DAY
 LONG_DOWNS: Final = 2
 """So many times a process that died is started again only after a day or more."""
 
@@ -69,6 +72,7 @@ class Run:
         seen: what happened, by name, counted.
         log: the same in words.
         used: when the journal took each event, in order.
+        cancelled: the ids of the events that somebody took back.
     """
 
     def __init__(self, world: World, folder: Path, sink: type[Sink], **changes: Any) -> None:
@@ -89,6 +93,7 @@ class Run:
         self._happenings = list(world.happenings)
         self._over: list[Episode] = []
         self._archived = False
+        self.cancelled: set[str] = set()
         self._lines: dict[str, str] | None = None
         self.books, self._meter_id = double_for(world, self.true)
         self.client = FragileStripe(
@@ -196,7 +201,7 @@ class Run:
                 continue
             now = self.true.seconds
             settled = self._trouble_is_over and self.is_settled()
-            if settled and not self._redriven():
+            if settled and not (self._redriven() or self._cancelled_again()):
                 if watched_until is None:
                     self.note("settled; everything is offered once more, and watched")
                     late = self.world.lag_seconds >= HOUR
@@ -223,6 +228,9 @@ class Run:
             return False
         found = [b for b in self.journal.real.totals().balances if b.sink == self.name]
         if not found or found[0].pending or found[0].retrying or found[0].parked:
+            return False
+        state = self.state()
+        if any(any(imbalances(Ledger(state, meter_id))) for meter_id in meter_ids(state).values()):
             return False
         return not found[0].held or all(
             row.reason.startswith(("late:", "disputed:")) for row in self.rows("held")
@@ -301,6 +309,8 @@ class Run:
                 self.clock.skew = timedelta(seconds=happening.amount)
             case "recall":
                 self._recall(5)
+            case "cancel":
+                self._cancel(self._chance.choice(self.used)[1] if self.used else None)
             case "archive" | "restore":
                 self._set_meter(active=happening.kind == "restore")
             case "rename" if self.state().scan("report/"):
@@ -340,6 +350,41 @@ class Run:
         exceptions = self.journal.real.exceptions
         recalled = exceptions.recall(self.name, reasons, self.clock.now()).wait()
         self.seen["recalled"] += len(recalled)
+
+    def _cancel(self, event: Usage | None) -> None:
+        """Do what `meter stripe cancel` does about an event, if it is delivered."""
+        if event is None or (self.true.at - event.occurred_at).total_seconds() > CANCELLED_UNTIL:
+            return
+        state = self.state()
+        now = self.clock.now()
+        ledgers = [Ledger(state, meter_id) for meter_id in meter_ids(state).values()]
+        links = [(ledger, ledger.links([event.event_id]).get(event.event_id)) for ledger in ledgers]
+        writes = [
+            ledger.decide(event.event_id, Decision("cancel", "somebody", now))
+            for ledger, link in links
+            if link is not None and link.now is not None
+        ]
+        wanted = {event.event_id: "to be taken back"}
+        exceptions = self.journal.real.exceptions
+        places = {place.sink: place.state for place in exceptions.places(event.event_id)}
+        if places.get(self.name) != "delivered":
+            return  # the command refuses
+        if writes and exceptions.recall(self.name, wanted, now, state=writes).wait():
+            self.note(f"cancel {event.event_id}")
+            self.seen["cancelled"] += event.event_id not in self.cancelled
+            self.cancelled.add(event.event_id)
+
+    def _cancelled_again(self) -> bool:
+        """Do what a person does about what was not taken back after all; tell if there was any."""
+        state = self.state()
+        asked = False
+        for meter_id in meter_ids(state).values():
+            for intent, words in Ledger(state, meter_id).problems():
+                if words.startswith("taking back"):
+                    known = {event.event_id: event for _, event in self.used}
+                    self._cancel(known[intent.events[0]])
+                    asked = True
+        return asked
 
     def _die(self) -> None:
         """Start again after a crash: mostly soon, sometimes after days."""

@@ -51,7 +51,7 @@ def judge_books(run: Run) -> Verdict:
             verdict.fault(f"{row.event.event_id} is not billed: {row.reason}")
     expected: dict[Pair, int] = {}
     for pair, meter, events in _pairs(run):
-        kept = kept_back(run, meter)
+        kept = kept_back(run, meter) | run.cancelled
         seconds = sum((e.seconds for _, e in events if e.event_id not in kept), Decimal(0))
         expected[pair] = int(seconds // meter.unit_seconds)
         if not _may_double(run, pair, meter):
@@ -131,7 +131,10 @@ def _judge_moments(
     """At no moment may Stripe hold more than was used until then."""
     changes: list[tuple[datetime, int, Decimal]] = [(at, 0, e.seconds) for at, e in events]
     for there in run.books.truth().events:
-        if (there.customer, there.event_name) == pair and there.rejected is None:
+        # What Stripe took and does not count after all was never billed; a negative one was
+        # relied on until Stripe said so.
+        counts = there.rejected is None or there.value < 0
+        if (there.customer, there.event_name) == pair and counts:
             changes.append((there.received_at, 1, there.value))
             if there.cancelled_at is not None:
                 changes.append((there.cancelled_at, 1, -there.value))
@@ -153,16 +156,23 @@ def _judge_cover(
     held = kept_back(run, meter)
     seconds = {e.event_id: e.seconds for _, e in run.used if meter.takes(e)}
     final = [i for i in intents.values() if i.state in ("delivered", "absorbed")]
-    billed = Counter(event_id for intent in final for event_id in intent.events)
-    if billed != Counter(dict.fromkeys(seconds.keys() - held, 1)):
+    taken_back = [i for i in final if i.kind == "correction" and intents[i.replaces or ""] in final]
+    billed = Counter(e for intent in final if intent.kind == "usage" for e in intent.events)
+    billed.subtract(event_id for intent in taken_back for event_id in intent.events)
+    if +billed != Counter(dict.fromkeys(seconds.keys() - held - run.cancelled, 1)):
         missing, extra = seconds.keys() - held - billed.keys(), billed.keys() - seconds.keys()
         twice = [event_id for event_id, count in billed.items() if count > 1]
         verdict.fault(f"{meter.event_name}: missing {missing}, extra {extra}, twice {twice}")
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     for intent in final:
-        if intent.seconds != sum((seconds[event_id] for event_id in intent.events), Decimal(0)):
+        exact = sum((seconds[event_id] for event_id in intent.events), Decimal(0))
+        if intent.seconds != (-exact if intent.kind == "correction" else exact):
             verdict.fault(f"{intent.identifier} bills other seconds than its events have")
-        tallies[intent.customer] = tallies[intent.customer].plus(intent.seconds, intent.value)
+        # What was taken back of an intent that does not stand either is not taken back twice.
+        counts = intent.kind != "correction" or intent in taken_back
+        tallies[intent.customer] = tallies[intent.customer].plus(
+            intent.seconds if counts else Decimal(0), intent.value
+        )
     if dict(ledger.every_tally()) != tallies:
         verdict.fault(f"the tallies are {dict(ledger.every_tally())}, the intents say {tallies}")
     for customer, tally in tallies.items():
@@ -179,7 +189,7 @@ def _judge_time(run: Run, ledger: Ledger, intents: dict[str, Intent], verdict: V
     """Usage is billed in the hour in which it happened, unless that hour was full or is over."""
     events = {e.event_id: e for _, e in run.used}
     for intent in intents.values():
-        if intent.state != "delivered" or intent.carried:
+        if intent.state != "delivered" or intent.carried or intent.kind != "usage":
             continue
         for event_id in intent.events:
             hour = _hour(events[event_id].occurred_at)
@@ -227,6 +237,7 @@ def count(run: Run) -> Counter[str]:
     for meter_id in meter_ids(state).values():
         for intent in _intents(Ledger(state, meter_id)):
             seen[f"intent {intent.state}"] += 1
+            seen[f"{intent.kind} {intent.state}"] += 1
             seen["probes"] += sum(a.what == "probe" for a in intent.history)
             seen["generation 2 or more"] += intent.generation > 1
             seen["carried forward"] += intent.carried
