@@ -122,7 +122,7 @@ def correction(
         events=(event_id,),
         generation=generation,
         kind="correction",
-        replaces=intent.identifier,
+        takes_from=intent.identifier,
         frozen_at=now,
         state="open" if value else "absorbed",
     )
@@ -160,6 +160,7 @@ def reissue(chain: Chain, intent: Intent, now: datetime) -> tuple[Intent, list[S
         kind=intent.kind,
         carried=intent.carried,
         replaces=intent.identifier,
+        takes_from=intent.takes_from,
         frozen_at=now,
     )
     ledger = books.ledger

@@ -61,7 +61,8 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: `usage`; `correction` of one event that is to be taken back; or `true_up`, which
             evens out what undone intents left, and bills no event.
         carried: stamped with today's date by `late: carry_forward`.
-        replaces: the identifier of the generation before.
+        replaces: the identifier of the generation before, in the same slot.
+        takes_from: the identifier of what a correction takes something back from.
         frozen_at: when it was made.
         in_flight_at: when the latest call began whose answer is not recorded.
         doubtful_since: when the first call began that may have arrived and was not answered.
@@ -87,6 +88,7 @@ class Intent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: Literal["usage", "correction", "true_up"] = "usage"
     carried: bool = False
     replaces: str | None = None
+    takes_from: str | None = None
     state: State = "open"
     in_flight_at: datetime | None = None
     doubtful_since: datetime | None = None

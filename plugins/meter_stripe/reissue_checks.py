@@ -136,6 +136,11 @@ def _old_stands(books: MeterBooks, new: Intent, now: datetime) -> list[StateWrit
         ledger.problem(new.identifier, None),
     ]
     for event_id, link in ledger.links(new.events).items():
+        writes += [
+            ledger.put_aside(taker.changed(takes_from=old.identifier))
+            for taker in ledger.intents({*link.past, *([link.now] if link.now else [])}).values()
+            if taker.takes_from == new.identifier
+        ]
         if link.now == new.identifier:
             back = link.to(old.identifier)
             past = tuple(one for one in back.past if one != old.identifier)

@@ -281,15 +281,10 @@ class Sender:
         elif intent.state == "disputed":
             self._writes.append(ledger.problem(intent.identifier, intent.note))
             chain.finish(Verdict("held", intent.note))
-        elif intent.kind == "correction":
-            self._writes += finish_correction(chain, intent)
-            chain.finish(Verdict("delivered"))
-        elif intent.kind == "true_up":
-            if intent.replaces is not None:  # its refusal is over
-                self._writes.append(ledger.problem(intent.replaces, None))
-            chain.finish(Verdict("delivered"))
         else:
-            if intent.generation > 1 and intent.replaces is not None:
+            if intent.kind == "correction":
+                self._writes += finish_correction(chain, intent)
+            if intent.replaces is not None:
                 self._writes.append(ledger.check(intent, proof.first_check(self._clock.now())))
             chain.finish(Verdict("delivered"))
 
@@ -303,7 +298,7 @@ class Sender:
         for event_id in job.offered:
             link = links[event_id]
             if intent.kind == "correction":
-                self._writes.append(ledger.link(event_id, link.to(intent.replaces)))
+                self._writes.append(ledger.link(event_id, link.to(intent.takes_from)))
                 verdict = Verdict("held", f"taking it back was refused: {intent.note}")
             else:
                 verdict = rejection(chain.books, event_id, link, intent.note)

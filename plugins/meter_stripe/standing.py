@@ -215,9 +215,8 @@ def _intent_lines(name: str, ledger: Ledger, intent: Intent) -> Iterator[str]:
     )
     yield f"    {STATES.get(intent.state, intent.state)}" + _more(intent)
     made = f"    made {shown(intent.frozen_at)}, generation {intent.generation}"
-    if intent.replaces is not None:
-        made += f", for {intent.replaces}" if intent.kind == "correction" else ""
-        made += f", instead of {intent.replaces}" if intent.kind != "correction" else ""
+    made += f", for {intent.takes_from}" if intent.takes_from is not None else ""
+    made += f", instead of {intent.replaces}" if intent.replaces is not None else ""
     yield made + (", under the date of sending (late usage)" if intent.carried else "")
     for attempt in intent.history:
         yield f"    {_attempt(attempt)}"

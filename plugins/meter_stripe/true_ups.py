@@ -90,7 +90,6 @@ def even_out(chain: Chain, imbalance: Imbalance, now: datetime) -> tuple[Intent,
         events=(),
         generation=1 if before is None else before.generation + 1,
         kind="true_up",
-        replaces=imbalance.refused or None,
         frozen_at=now,
     )
     chain.tally = tally.plus(intent.seconds, value)

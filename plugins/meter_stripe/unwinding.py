@@ -127,8 +127,8 @@ class Unwinding:
         Returns:
             The links of the events that are billed again.
         """
-        replaced = None if intent.replaces is None else self._ledger.intent(intent.replaces)
-        stands = replaced is not None and self._current(replaced).state in {*UNWOUND, "absorbed"}
+        target = None if intent.takes_from is None else self._ledger.intent(intent.takes_from)
+        stands = target is not None and self._current(target).state in {*UNWOUND, "absorbed"}
         links = self._linked(intent)
         self._end(intent, state, words)
         self._untally(intent, intent.seconds if stands else Decimal(0), intent.value)
@@ -136,8 +136,8 @@ class Unwinding:
         for event_id, link in links.items():
             freed = link if link.now is None else link.to(None)
             if stands:
-                past = tuple(one for one in freed.past if one != intent.replaces)
-                billed[event_id] = Link(intent.replaces, past)
+                past = tuple(one for one in freed.past if one != intent.takes_from)
+                billed[event_id] = Link(intent.takes_from, past)
                 self._links[event_id] = billed[event_id]
             else:
                 self._links[event_id] = Link(None, freed.past, cancelled=True)
@@ -155,7 +155,7 @@ class Unwinding:
         seconds = Decimal(0)
         for found in self._ledger.intents(names).values():
             other = self._current(found)
-            if other.kind != "correction" or other.replaces != intent.identifier:
+            if other.kind != "correction" or other.takes_from != intent.identifier:
                 continue
             if other.unsettled:
                 raise Busy(other.identifier)

@@ -8,7 +8,8 @@ import pytest
 
 from meter.sandbox.stripe_faults import StripePlan
 from meter_stripe.intents import Intent
-from support.stripe_till import POSTS, SUMMARIES, Till, till
+from meter_stripe.ledger import Decision
+from support.stripe_till import POSTS, SINK, SUMMARIES, Till, till
 
 ADJUSTMENTS = "/v1/billing/meter_event_adjustments"
 
@@ -145,3 +146,68 @@ def test_while_summaries_cannot_be_had_the_check_waits(tmp_path: Path) -> None:
         assert shop.place(good)[0] == "delivered"
         shop.steps(30, apart=60)
         assert shop.ledger.links([event])[event].now == old.identifier
+
+
+def taken_back_without_an_answer(shop: Till, event: str) -> Intent:
+    """Take an event back by a negative event whose first generation never arrived."""
+    shop.clock.advance(hours=30)
+    now = shop.clock.now()
+    shop.plan(*[StripePlan(lost="request")] * 500, path=POSTS)
+    writes = [shop.ledger.decide(event, Decision("cancel", "anna", now))]
+    shop.journal.exceptions.recall(SINK, {event: "taken back"}, now, writes).wait()
+    for _ in range(24):
+        shop.steps(2)
+        shop.clock.advance(hours=1)
+    shop.stripe._plans.clear()
+    for _ in range(200):
+        shop.steps(2, apart=1)
+        made = shop.intents(event)[-1]
+        if made.state == "delivered" and made.replaces is not None:
+            return made
+        shop.clock.advance(seconds=900)
+    raise AssertionError("it was never sent again")
+
+
+def test_a_negative_event_that_is_sent_anew_takes_from_the_same_meter_event(
+    tmp_path: Path,
+) -> None:
+    with till(tmp_path, verify=False) as shop:
+        (event,) = shop.sent("a")
+        (usage,) = shop.intents(event)
+        made = taken_back_without_an_answer(shop, event)
+        assert made.takes_from == usage.identifier
+        assert shop.billed() == 0
+        said = "\n".join(shop.unopened().explain(made.identifier))
+        assert f"for {usage.identifier}, instead of {made.replaces}" in said
+
+
+def test_a_negative_event_that_arrives_twice_takes_back_once(tmp_path: Path) -> None:
+    with till(tmp_path, verify=False) as shop:
+        (event,) = shop.sent("a")
+        made = taken_back_without_an_answer(shop, event)
+        shop.add_at_stripe(-60, made.slot, identifier=str(made.replaces))
+        assert shop.billed() == -60
+        shop.clock.advance(hours=1.1)
+        shop.steps()
+        assert shop.billed() == 0
+        assert shop.ledger.links([event])[event].cancelled
+        assert shop.problems() == []
+
+
+def test_what_was_taken_from_a_second_generation_is_taken_from_the_one_that_stands(
+    tmp_path: Path,
+) -> None:
+    with till(tmp_path, verify=False) as shop:
+        event, old, new = twice(shop)
+        shop.edit(new.changed(cancel_refused=True))  # so that a negative event takes it back
+        now = shop.clock.now()
+        shop.commit([shop.ledger.decide(event, Decision("cancel", "anna", now))])
+        shop.journal.exceptions.recall(SINK, {event: "taken back"}, now).wait()
+        shop.steps()
+        (taker,) = [i for i in shop.intents(event) if i.kind == "correction"]
+        shop.edit(shop.intents(event)[1].changed(cancel_refused=False))
+        shop.clock.advance(hours=6)
+        shop.steps()
+        assert shop.billed() == 0
+        (after,) = shop.ledger.intents([taker.identifier]).values()
+        assert after.takes_from == old.identifier

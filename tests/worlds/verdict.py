@@ -156,13 +156,15 @@ def _judge_cover(
     held = kept_back(run, meter)
     seconds = {e.event_id: e.seconds for _, e in run.used if meter.takes(e)}
     final = [i for i in intents.values() if i.state in ("delivered", "absorbed")]
-    taken_back = [i for i in final if i.kind == "correction" and intents[i.replaces or ""] in final]
+    taken_back = [i for i in final if i.takes_from is not None and intents[i.takes_from] in final]
     billed = Counter(e for intent in final if intent.kind == "usage" for e in intent.events)
     billed.subtract(event_id for intent in taken_back for event_id in intent.events)
     if +billed != Counter(dict.fromkeys(seconds.keys() - held - run.cancelled, 1)):
-        missing, extra = seconds.keys() - held - billed.keys(), billed.keys() - seconds.keys()
-        twice = [event_id for event_id, count in billed.items() if count > 1]
-        verdict.fault(f"{meter.event_name}: missing {missing}, extra {extra}, twice {twice}")
+        wanted = dict.fromkeys(seconds.keys() - held - run.cancelled, 1)
+        off = {
+            e: billed[e] for e in seconds.keys() | billed.keys() if billed[e] != wanted.get(e, 0)
+        }
+        verdict.fault(f"{meter.event_name}: so often are billed {off}")
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     for intent in final:
         exact = sum((seconds[event_id] for event_id in intent.events), Decimal(0))
@@ -173,6 +175,8 @@ def _judge_cover(
         tallies[intent.customer] = tallies[intent.customer].plus(
             intent.seconds if counts else Decimal(0), intent.value
         )
+    for customer, _ in ledger.every_tally():  # of whom all may have been taken back
+        tallies[customer]
     if dict(ledger.every_tally()) != tallies:
         verdict.fault(f"the tallies are {dict(ledger.every_tally())}, the intents say {tallies}")
     for customer, tally in tallies.items():
