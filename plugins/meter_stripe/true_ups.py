@@ -93,7 +93,9 @@ def even_out(chain: Chain, imbalance: Imbalance, now: datetime) -> tuple[Intent,
         frozen_at=now,
     )
     chain.tally = tally.plus(intent.seconds, value)
+    over = [] if before is None else [books.ledger.problem(before.identifier, None)]
     return intent, [
+        *over,
         *books.ledger.put(intent),
         *books.ledger.take(intent),
         books.ledger.tally(chain.customer, chain.tally),

@@ -122,6 +122,20 @@ def test_a_true_up_that_stripe_does_not_count_is_shown_and_tried_again(shop: Til
     assert shop.problems() == []
 
 
+def test_a_second_refusal_takes_the_place_of_the_first(shop: Till) -> None:
+    too_much(shop)
+    for minutes in (2, 10):
+        shop.plan(StripePlan(rejected_later=NOT_FOUND))
+        pass_time(shop, minutes=minutes)
+        assert shop.reported()
+        shop.steps(3)
+        assert len(shop.problems()) == 1
+    pass_time(shop, hours=1)
+    assert shop.billed() == 0
+    assert shop.problems() == []
+    assert len(true_ups(shop)) == 3
+
+
 def test_a_true_up_that_stripe_refuses_is_shown_until_usage_makes_up_for_it(shop: Till) -> None:
     too_much(shop)
     shop.plan(*[StripePlan(status=400)] * 3)
