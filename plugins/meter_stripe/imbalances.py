@@ -40,7 +40,7 @@ class Imbalance(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         minute: where it was billed, unix seconds.
         at: measure it not before.
-        refused: the identifier of the true-up that did not stand; the next one replaces it.
+        refused: the identifier of the latest true-up that did not stand.
     """
 
     minute: int
@@ -68,12 +68,14 @@ def undone(ledger: Ledger, intents: Collection[Intent], now: datetime) -> StateW
     return ledger.state.put(_key(last.customer), msgspec.json.encode(made).decode())
 
 
-def evened(ledger: Ledger, customer: str, imbalance: Imbalance) -> list[StateWrite]:
-    """Make the writes after which nothing is left to measure."""
-    writes = [ledger.state.delete(_key(customer))]
-    if imbalance.refused:
-        writes.append(ledger.problem(imbalance.refused, None))
-    return writes
+def evened(ledger: Ledger, customer: str) -> list[StateWrite]:
+    """Make the writes after which nothing is left to measure, nor to be shown of it."""
+    over = [
+        ledger.problem(intent.identifier, None)
+        for intent, _ in ledger.problems()
+        if intent.customer == customer and intent.kind == "true_up" and intent.state == "rejected"
+    ]
+    return [ledger.state.delete(_key(customer)), *over]
 
 
 def refused(ledger: Ledger, intent: Intent, words: str) -> StateWrite:

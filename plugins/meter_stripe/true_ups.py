@@ -55,7 +55,7 @@ def chains(
             tally = tallies.get(customer, Tally())
             intent = open_intents.get(customer)
             if intent is None and not owed(tally, books.options.unit_seconds):
-                writes += evened(books.ledger, customer, imbalance)
+                writes += evened(books.ledger, customer)
             elif intent is None:
                 chain = Chain(books, customer, tally, Verdicts())
                 chain.jobs.append(Job(evens=_placed(imbalance, options, now)))
@@ -93,9 +93,7 @@ def even_out(chain: Chain, imbalance: Imbalance, now: datetime) -> tuple[Intent,
         frozen_at=now,
     )
     chain.tally = tally.plus(intent.seconds, value)
-    over = [] if before is None else [books.ledger.problem(before.identifier, None)]
     return intent, [
-        *over,
         *books.ledger.put(intent),
         *books.ledger.take(intent),
         books.ledger.tally(chain.customer, chain.tally),

@@ -122,7 +122,7 @@ def test_a_true_up_that_stripe_does_not_count_is_shown_and_tried_again(shop: Til
     assert shop.problems() == []
 
 
-def test_a_second_refusal_takes_the_place_of_the_first(shop: Till) -> None:
+def test_a_true_up_is_tried_until_one_stands(shop: Till) -> None:
     too_much(shop)
     for minutes in (2, 10):
         shop.plan(StripePlan(rejected_later=NOT_FOUND))
