@@ -76,11 +76,17 @@ _COMMANDS: Final = {
     "plugins:plugins": (
         "List the sink and collector types of every plugin, with each sink's guarantee."
     ),
+    "new_sink:new_sink": (
+        "Make a package for a sink of type NAME, with the conformance kit as its test."
+    ),
     "sandbox:sandbox": (
         "Serve doubles of AssemblyAI's REST and streaming APIs and of Stripe's until interrupted."
     ),
 }
 """Where each command is, and the first sentence of its help."""
+
+_TELL_THEMSELVES: Final = ("plugins", "run")
+"""Commands that say by themselves what is wrong with plugins: in a table, and in the log."""
 
 for _place, _summary in _COMMANDS.items():
     _name = _place.partition(":")[2].replace("_", "-")
@@ -89,9 +95,17 @@ for _place, _summary in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line; plugins may add commands to it."""
-    found = load_plugins()
-    found.add_commands(cli)
-    for plugin in found.plugins:
-        if plugin.error and len(sys.argv) > 1 and sys.argv[1] != "plugins":
-            click.echo(f"meter: plugin {plugin} did not load: {plugin.error}", err=True)
+    try:
+        found = load_plugins()
+        found.add_commands(cli)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if len(sys.argv) > 1 and sys.argv[1] not in _TELL_THEMSELVES:
+        for plugin in found.plugins:
+            for warning in plugin.warnings:
+                click.echo(f"meter: plugin {plugin}: {warning}", err=True)
+            if plugin.error:
+                click.echo(f"meter: plugin {plugin} did not load: {plugin.error}", err=True)
+        for warning in found.warnings:
+            click.echo(f"meter: {warning}", err=True)
     cli(obj=found)

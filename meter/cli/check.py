@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from meter.plugins import Plugins
 
 __all__ = ["check"]
+
+CONNECT_PATIENCE: Final = 6
+"""A sink that tries its keys and addresses may take so many times the plugins' patience."""
 
 
 @click.command()
@@ -55,16 +58,18 @@ def check(plugins: Plugins, pipelines: Path, *, schema: bool, connect: bool) -> 
         click.echo(f"  sink       {sink.name} ({sink.type}), from {start}: {cls.guarantee.value}")
         if cls.guarantee_note:
             click.echo(f"             {cls.guarantee_note}")
+        for case, why in cls.exemptions.items():
+            click.echo(f"             exempt from {one_line(case)}: {one_line(why)}")
     for name, pipeline in config.pipelines.items():
         click.echo(
             f"  pipeline   {name}: {', '.join(pipeline.from_)} → {', '.join(pipeline.to)}"
             f" ({', '.join(pipeline.kinds)})"
         )
-    if connect and not _connect(config):
+    if connect and not _connect(config, plugins):
         raise SystemExit(1)
 
 
-def _connect(config: Config) -> bool:
+def _connect(config: Config, plugins: Plugins) -> bool:
     """Let each sink try what it needs, and print what it found; tell whether all is well."""
     from meter.clock import SystemClock
     from meter.commands.asking import ask
@@ -74,7 +79,13 @@ def _connect(config: Config) -> bool:
     click.echo()
     with _journal(config, clock) as journal:
         for name, entry in config.sinks.items():
-            answer = ask(entry, lambda sink: sink.check(), journal=journal, clock=clock)
+            answer = ask(
+                entry,
+                lambda sink: sink.check(),
+                journal=journal,
+                clock=clock,
+                seconds=CONNECT_PATIENCE * plugins.patience,
+            )
             if answer.error is not None:
                 well = False
                 click.echo(f"{name}: FAILED: {one_line(answer.error)}")

@@ -60,7 +60,9 @@ def events(plugins: Plugins, reference: str, pipelines: Path, *, as_json: bool) 
     journal = open_journal(config.journal, clock, create=False)
     try:
         stored = journal.locate(reference)
-        told = _ask_around(config, reference, stored, journal=journal, clock=clock)
+        told = _ask_around(
+            config, reference, stored, journal=journal, clock=clock, seconds=plugins.patience
+        )
         known = stored is not None or any(t.answer and t.answer.lines for t in told)
         help_lines = [] if known else _nearest(config, reference, journal, naming(pipelines))
     finally:
@@ -87,6 +89,7 @@ def _ask_around(
     *,
     journal: Journal,
     clock: Clock,
+    seconds: float,
 ) -> list[_Told]:
     """Collect what the journal and the sinks know: the file's sinks first, in its order."""
     from meter.commands.asking import ask
@@ -97,7 +100,13 @@ def _ask_around(
         entry = config.sinks.get(name)
         answer = None
         if entry is not None:
-            answer = ask(entry, lambda s: s.explain(reference), journal=journal, clock=clock)
+            answer = ask(
+                entry,
+                lambda s: s.explain(reference),
+                journal=journal,
+                clock=clock,
+                seconds=seconds,
+            )
         row = journal.exceptions.sink(name)
         told.append(
             _Told(

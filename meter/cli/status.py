@@ -53,7 +53,13 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
         totals = journal.totals()
         reasons = journal.exceptions.reasons(LOOKED)
         answers = {
-            name: ask(entry, lambda sink: sink.status(), journal=journal, clock=clock)
+            name: ask(
+                entry,
+                lambda sink: sink.status(),
+                journal=journal,
+                clock=clock,
+                seconds=plugins.patience,
+            )
             for name, entry in config.sinks.items()
         }
         strange = sorted(journal.sessions.collectors() - config.collectors.keys())
@@ -132,8 +138,8 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
             )
         elif balance.trouble:
             click.echo(
-                f"\n{balance.sink} fails: {one_line(balance.trouble)}\n"
-                "  nothing is lost; a running `meter run` tries again, at most a minute apart"
+                f"\n{balance.sink} does not deliver: {one_line(balance.trouble)}\n"
+                "  nothing is lost; a running `meter run` tries again what failed, within a minute"
             )
 
 

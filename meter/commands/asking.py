@@ -1,4 +1,4 @@
-"""Ask a sink something outside deliveries; one that fails is named, and the others go on."""
+"""Ask a sink something outside deliveries; one that fails or hangs is named, the others go on."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def ask(
     *,
     journal: Journal,
     clock: Clock,
+    seconds: float,
 ) -> Answer:
     """Put a question to an instance of a sink that is never opened.
 
@@ -42,15 +43,26 @@ def ask(
         question: calls a method of it, such as `status`.
         journal: what it may read its state from.
         clock: passed on.
+        seconds: how long it may take; then its thread is left to itself, and the process can end.
     """
+    import sys
+    from contextlib import redirect_stdout
+
     from meter.delivery.contexts import unopened
     from meter.delivery.outcomes import describe
-    from meter.errors import SinkError
+    from meter.errors import PluginError, SinkError
+    from meter.plugins import within
+
+    def answered() -> tuple[str, ...]:
+        lines = question(unopened(entry, journal=journal, clock=clock)) or ()
+        return (lines,) if isinstance(lines, str) else tuple(str(line) for line in lines)
 
     try:
-        lines = question(unopened(entry, journal=journal, clock=clock)) or ()
-        return Answer((lines,) if isinstance(lines, str) else tuple(str(line) for line in lines))
+        with redirect_stdout(sys.stderr):  # standard output belongs to the command's data
+            return Answer(within(seconds, answered, plugin=entry.extension.plugin))
+    except PluginError as error:
+        return Answer(error=describe(error))
     except SinkError as error:
         return Answer(error=str(error) or type(error).__name__)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  a plugin may raise anything
+    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, in its own thread
         return Answer(error=f"plugin {entry.extension.plugin}: {describe(error)}")

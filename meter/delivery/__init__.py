@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from meter.delivery.worker import SinkWorker
 
@@ -15,12 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Delivery", "SinkWorker"]
 
+_log = logging.getLogger("meter.plugins")
+
+LOOK_SECONDS: Final = 1.0
+"""How often the workers are looked at, for calls that do not come back."""
+
 
 class Delivery:
     """The workers of one run: one for each sink in the file."""
 
     def __init__(self, config: Config, *, journal: Journal, plugins: Plugins, clock: Clock) -> None:
         """Make the workers; `start` starts them."""
+        self._plugins = plugins
+        self._ended = threading.Event()
         self._workers = [
             SinkWorker(
                 sink, config.pipelines.values(), journal=journal, plugins=plugins, clock=clock
@@ -29,9 +38,22 @@ class Delivery:
         ]
 
     def start(self) -> None:
-        """Start every worker."""
+        """Start every worker, and what looks after them."""
+        for plugin in self._plugins.plugins:
+            for warning in plugin.warnings:
+                _log.warning("plugin.warning", extra={"plugin": str(plugin), "warning": warning})
+            if plugin.error is not None:
+                _log.error("plugin.broken", extra={"plugin": str(plugin), "error": plugin.error})
         for worker in self._workers:
             worker.start()
+        threading.Thread(target=self._look, name="meter-delivery-watch", daemon=True).start()
+
+    def _look(self) -> None:
+        """Tell of sinks that hang, until the run ends."""
+        patience = self._plugins.patience
+        while not self._ended.wait(min(LOOK_SECONDS, patience / 2)):
+            for worker in self._workers:
+                worker.look(patience)
 
     def finish(self) -> None:
         """Let each worker deliver what there is, and end; `busy` tells when."""
@@ -44,8 +66,8 @@ class Delivery:
             worker.flush()
 
     def busy(self) -> bool:
-        """Tell whether a worker has not ended yet."""
-        return not all(worker.join(0) for worker in self._workers)
+        """Tell whether a worker has not ended yet; one that hangs is left behind some time."""
+        return not all(worker.join(0) or worker.left_behind() for worker in self._workers)
 
     def stop(self, seconds: float) -> list[str]:
         """Stop every worker after the batch in hand; name those that did not within `seconds`.
@@ -56,4 +78,8 @@ class Delivery:
         for worker in self._workers:
             worker.stop()
         deadline = time.monotonic() + seconds
-        return [w.name for w in self._workers if not w.join(max(0.0, deadline - time.monotonic()))]
+        busy = [w for w in self._workers if not w.join(max(0.0, deadline - time.monotonic()))]
+        self._ended.set()
+        for worker in busy:
+            worker.look(0)
+        return [worker.name for worker in busy]

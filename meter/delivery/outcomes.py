@@ -9,9 +9,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from meter.backoff import delay
-from meter.delivery.reports import settlement_for
-from meter.errors import MeterError, PluginError
+from meter.delivery.reports import settlement_for, settlement_for_tending
+from meter.errors import MeterError
 from meter.journal import Retry, Settlement
+from meter.plugins import blamed, first_line
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -45,6 +46,7 @@ class Outcomes:
         clock: Clock,
         chance: random.Random,
         log: FieldLogger,
+        plugin: str,
     ) -> None:
         """Stand ready; the worker sets the checkpoint when the sink is open."""
         self.checkpoint = 0
@@ -55,6 +57,7 @@ class Outcomes:
         self._clock = clock
         self._chance = chance
         self._log = log
+        self._plugin = plugin
 
     def filtered_out(self, offsets: Sequence[int], checkpoint: int) -> None:
         """Record that no pipeline admits these events."""
@@ -91,23 +94,9 @@ class Outcomes:
             PluginError: the report speaks of a batch, and there was none; or it is no report.
             JournalUnavailable: nothing was stored.
         """
-        if not hasattr(report, "recall"):
-            raise PluginError(f"`tend` returned {type(report).__name__}, expected a Report or None")
-        if report.delivered or report.duplicate or report.held or report.later or report.rejected:
-            raise PluginError("what it reports from `tend` is about events of a batch")
-        if report.recall or report.hasten or report.state:
-            now = self._clock.now()
-            self._commit(
-                Settlement(
-                    self._sink,
-                    "tend",
-                    None,
-                    now,
-                    recall=report.recall,
-                    hasten=report.hasten,
-                    state=report.state,
-                )
-            )
+        settlement = settlement_for_tending(self._sink, report, at=self._clock.now())
+        if settlement is not None:
+            self._commit(settlement)
         return bool(report.recall or report.hasten)
 
     def set_aside(
@@ -129,7 +118,11 @@ class Outcomes:
             )
             self._log.warning(
                 "event.set_aside",
-                extra={"event_id": batch.events[0].event_id, "error": describe(error)},
+                extra={
+                    "event_id": batch.events[0].event_id,
+                    "plugin": blamed(error) or self._plugin,
+                    "error": describe(error),
+                },
             )
 
     def failed_again(self, batch: Batch, error: Exception, entry: SetAside) -> None:
@@ -170,8 +163,12 @@ class Outcomes:
 
 
 def describe(error: BaseException) -> str:
-    """Name an error in one line; one of meter's own says all in its words."""
-    lines = str(error).strip().splitlines()
-    if lines and isinstance(error, MeterError):
-        return lines[0]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """Name an error in one line; one of meter's own says all in its words.
+
+    The plugin that raised it is named, where that is not the plugin of the sink.
+    """
+    line = first_line(error)
+    kind = type(error).__name__
+    words = (line if isinstance(error, MeterError) else f"{kind}: {line}") if line else kind
+    plugin = blamed(error)
+    return f"plugin {plugin}: {words}" if plugin else words

@@ -6,28 +6,31 @@ nothing else.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from meter.backoff import Backoff
+from meter.delivery.batches import batch_of, offered
+from meter.delivery.calls import Calls
 from meter.delivery.filters import predicate_for
 from meter.delivery.outcomes import Outcomes, describe
+from meter.delivery.troubles import Troubles
 from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError
 from meter.logs import FieldLogger
-from meter.sinks import Batch, SinkContext
+from meter.plugins import blamed, text_of
+from meter.sinks import Position, SinkContext
 
 if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.config import PipelineConfig, SinkConfig
     from meter.delivery.filters import Predicate
-    from meter.journal import Journal, SetAside, StoredEvent
+    from meter.journal import Journal
     from meter.plugins import Plugins
-    from meter.sinks import Position, Report, Sink
+    from meter.sinks import Batch, Report, Sink
 
 __all__ = ["SinkWorker"]
 
@@ -47,6 +50,8 @@ SOON_SECONDS: Final = 75.0
 """A `--once` run waits for what a sink put off for no longer than this: its next minute."""
 ONCE_SECONDS: Final = 300.0
 """How long a `--once` run does so at the most."""
+LEFT_BEHIND: Final = 15
+"""A `--once` run goes on without a sink that hangs for so many times the plugins' patience."""
 
 
 class SinkWorker:
@@ -81,12 +86,15 @@ class SinkWorker:
         self._flush_asked = False
         self._tended_at: float | None = None
         self._tend_failed = False
-        self._trouble: str | None = None
         self._opened_before = False
+        self._calls = Calls(clock)
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
         )
         self._logger = FieldLogger(_log, {"sink": self.name})
+        self._troubles = Troubles(
+            config, journal=journal, plugins=plugins, calls=self._calls, log=self._logger
+        )
         self._outcomes = Outcomes(
             self.name,
             journal=journal,
@@ -94,6 +102,7 @@ class SinkWorker:
             clock=clock,
             chance=chance,
             log=self._logger,
+            plugin=str(config.extension.plugin),
         )
 
     # -- from other threads ----------------------------------------------------------------
@@ -124,6 +133,15 @@ class SinkWorker:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def look(self, seconds: float) -> None:
+        """Tell, once, of a call of the sink that has not come back for that long."""
+        self._troubles.look(self._thread, seconds)
+
+    def left_behind(self) -> bool:
+        """Tell whether a `--once` run should go on without this sink, because it hangs."""
+        seconds = LEFT_BEHIND * self._plugins.patience
+        return self._finishing and self._calls.longer_than(seconds) is not None
+
     # -- the thread ------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -137,16 +155,17 @@ class SinkWorker:
                     self._wake.wait(self._idle_seconds())
                     self._wake.clear()
                 except FatalSinkError as error:
-                    self._park(str(error))
+                    plugin, reason = blamed(error), text_of(error)
+                    self._park(f"plugin {plugin}: {reason}" if plugin else reason)
                     return
                 except PluginError as error:
-                    self._park(f"plugin {self._config.extension.plugin}: {error}")
+                    self._park(f"plugin {self._troubles.whose(error)}: {text_of(error)}")
                     return
                 except Exception as error:  # noqa: BLE001  a plugin may raise anything: this sink waits, no other does
                     if not self._wait_after(error):
                         return
         except BaseException as error:  # noqa: BLE001  SystemExit and worse must not end it unseen
-            self._park(f"plugin {self._config.extension.plugin} raised {error!r}")
+            self._park(f"plugin {self._troubles.whose(error)} raised {type(error).__name__}")
         finally:
             self._close()
 
@@ -169,7 +188,7 @@ class SinkWorker:
                 break
             worked |= more(sink)
         if not self._backoff.failures:
-            self._tell(None)
+            self._troubles.tell(None)
         return worked
 
     def _deliver_new(self, sink: Sink) -> bool:
@@ -185,7 +204,7 @@ class SinkWorker:
             return True
         suspects: list[tuple[Batch, Exception]] = []
         evidence = False
-        for part, answer in self._offer(sink, _batch(admitted, end, "new")):
+        for part, answer in self._offer(sink, batch_of(admitted, end, "new")):
             if isinstance(answer, Exception):
                 suspects.append((part, answer))
             else:
@@ -208,12 +227,19 @@ class SinkWorker:
         if not due:
             return False
         entries = {entry.offset: entry for entry in due}
-        for part, answer in self._offer(sink, _batch(due, self._outcomes.checkpoint, "retry")):
+        for part, answer in self._offer(sink, batch_of(due, self._outcomes.checkpoint, "retry")):
             if isinstance(answer, Exception):
                 self._outcomes.failed_again(part, answer, entries[part.offsets[0]])
             else:
                 self._took(part, answer, ())
         return True
+
+    def _offer(self, sink: Sink, batch: Batch) -> Iterable[tuple[Batch, Report | Exception]]:
+        def deliver(part: Batch) -> Report:
+            with self._calls.noted("deliver", len(part.events)):
+                return self._plugins.deliver(sink, part)
+
+        return offered(deliver, batch, self._logger)
 
     def _took(self, batch: Batch, report: Report, filtered: Sequence[int]) -> None:
         """Record what the sink reported; if it works (again), hasten what it failed on before."""
@@ -233,7 +259,8 @@ class SinkWorker:
             return False
         self._tended_at = now
         failed, self._tend_failed = self._tend_failed, True
-        report = sink.tend()
+        with self._calls.noted("tend"):
+            report = sink.tend()
         due = report is not None and self._outcomes.tended(report)
         self._tend_failed = False
         if failed and self._backoff.succeed():
@@ -246,27 +273,6 @@ class SinkWorker:
         if due is None or due > self._clock.now() + timedelta(seconds=SOON_SECONDS):
             return False
         return self._clock.monotonic() < self._finish_by
-
-    def _offer(self, sink: Sink, batch: Batch) -> Iterator[tuple[Batch, Report | Exception]]:
-        """Deliver a batch, in order; split it on an error until the poison event stands alone.
-
-        What a sink says about itself (`SinkError`) is not about an event: it is raised.
-        """
-        try:
-            report = self._plugins.deliver(sink, batch)
-        except (SinkError, PluginError, JournalError):
-            raise
-        except Exception as error:  # noqa: BLE001  not classed by the sink: look for the event
-            if len(batch.events) == 1:
-                yield batch, error
-                return
-            self._logger.warning(
-                "delivery.split", extra={"events": len(batch.events), "error": describe(error)}
-            )
-            for half in _halves(batch):
-                yield from self._offer(sink, half)
-        else:
-            yield batch, report
 
     # -- the sink's life -------------------------------------------------------------------
 
@@ -284,6 +290,7 @@ class SinkWorker:
             if start == "now"
             else start,
         ).wait()
+        self._troubles.known = row.trouble
         if row.parked is not None:  # who starts meter again has seen to it
             self._journal.park_sink(self.name, None).wait()
         context = SinkContext(
@@ -295,12 +302,13 @@ class SinkWorker:
             stopping=self._halt.is_set,
             flushing=lambda: self._flushing,
         )
-        self._sink = sink = self._class(self._config.options, context)
-        position = sink.open()
+        with self._calls.noted("__init__"):
+            self._sink = sink = self._class(self._config.options, context)
+        with self._calls.noted("open"):
+            position = sink.open()
         self._outcomes.checkpoint = row.checkpoint
         if position is not None:
             self._agree(position, row.delivered)
-        self._trouble = row.trouble
         if not self._opened_before:  # what held events back may have been put right meanwhile
             self._hasten(("held",))
             self._opened_before = True
@@ -310,6 +318,9 @@ class SinkWorker:
 
     def _agree(self, position: Position, delivered: int) -> None:
         """Believe the destination's own books; park when they are not about this journal."""
+        if not isinstance(position, Position):
+            found = type(position).__name__
+            raise PluginError(f"`open` returned {found}, expected a Position or None")
         if position.journal_id != self._journal.journal_id:
             raise FatalSinkError(
                 "the destination was filled from another journal; give the sink a destination "
@@ -329,20 +340,17 @@ class SinkWorker:
             self._outcomes.checkpoint = after
             self._logger.warning("sink.rewound", extra={"from": before, "to": after})
 
-    def _tell(self, trouble: str | None) -> None:
-        """Keep why the sink fails where `meter status` sees it; None when it works."""
-        if trouble != self._trouble:
-            with contextlib.suppress(JournalError):  # it may be what fails
-                self._journal.set_sink_trouble(self.name, trouble).wait()
-                self._trouble = trouble
-
     def _close(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             try:
-                sink.close()
-            except Exception as error:  # noqa: BLE001  a plugin may raise anything; the work is done
-                self._logger.warning("sink.close_failed", extra={"error": describe(error)})
+                with self._calls.noted("close"):
+                    sink.close()
+            except BaseException as error:  # noqa: BLE001  a plugin may raise anything; the work is done
+                self._logger.warning(
+                    "sink.close_failed",
+                    extra={"plugin": self._troubles.whose(error), "error": describe(error)},
+                )
 
     def _park(self, reason: str) -> None:
         self._logger.error("sink.parked", extra={"reason": reason})
@@ -357,10 +365,12 @@ class SinkWorker:
         retry_after = error.retry_after if isinstance(error, RetryableSinkError) else None
         self._close()  # whatever state it is in, opening repairs it
         seconds = self._backoff.fail(retry_after)
-        self._tell(describe(error))
+        why, whose = describe(error), self._troubles.whose(error)
+        expected = isinstance(error, SinkError | JournalError) or blamed(error)
+        self._troubles.tell(why if expected else f"plugin {whose}: {why}")
         self._logger.warning(
             "sink.failed",
-            extra={"error": describe(error), "retry_in_seconds": round(seconds, 1)},
+            extra={"plugin": whose, "error": why, "retry_in_seconds": round(seconds, 1)},
         )
         if self._finishing and self._backoff.failures >= ONCE_ROUNDS:
             return False
@@ -372,24 +382,3 @@ class SinkWorker:
         if due is None:
             return POLL_SECONDS
         return min(POLL_SECONDS, max(0.0, (due - self._clock.now()).total_seconds()))
-
-
-def _batch(
-    entries: Sequence[StoredEvent | SetAside], checkpoint: int, purpose: Literal["new", "retry"]
-) -> Batch:
-    return Batch(
-        [entry.event for entry in entries],
-        [entry.offset for entry in entries],
-        checkpoint,
-        purpose,
-    )
-
-
-def _halves(batch: Batch) -> tuple[Batch, Batch]:
-    """Split a batch; the first half's checkpoint is its own last offset."""
-    middle = len(batch.events) // 2
-    first_end = batch.offsets[middle - 1] if batch.purpose == "new" else batch.checkpoint
-    return (
-        Batch(batch.events[:middle], batch.offsets[:middle], first_end, batch.purpose),
-        Batch(batch.events[middle:], batch.offsets[middle:], batch.checkpoint, batch.purpose),
-    )

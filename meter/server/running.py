@@ -16,6 +16,7 @@ from meter.delivery import Delivery
 from meter.delivery.contexts import unopened
 from meter.errors import MeterError
 from meter.logs import FieldLogger
+from meter.plugins import within
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +50,7 @@ class Run:
         self._config = config
         self._journal = journal
         self._clock = clock
+        self._plugins = plugins
         self._intake = Intake(journal, plugins)
         self._delivery = Delivery(config, journal=journal, plugins=plugins, clock=clock)
         self._collectors: dict[str, Collector] = {
@@ -179,9 +181,13 @@ class Run:
 
     def _routes_of(self, entry: SinkConfig) -> Sequence[Route]:
         """Return a sink's own routes; one that cannot say has none, and the others go on."""
-        try:
+
+        def asked() -> Sequence[Route]:
             return list(unopened(entry, journal=self._journal, clock=self._clock).routes())
-        except Exception:  # noqa: BLE001  because a plugin may raise anything
+
+        try:
+            return within(self._plugins.patience, asked, plugin=entry.extension.plugin)
+        except BaseException:  # noqa: BLE001  because a plugin may raise anything, in its own thread
             plugin = str(entry.extension.plugin)
             _log.exception("sink.no_routes", extra={"sink": entry.name, "plugin": plugin})
             return ()

@@ -43,6 +43,8 @@ class Guarantee(Enum):
     """Rows and checkpoint are one transaction of the destination: never twice, never short."""
     REPAIRS = "repairs on open"
     """A crash may leave a tail beyond the checkpoint; `open` cuts it back before going on."""
+    IDEMPOTENT = "idempotent by event id"
+    """The destination takes each event id once, for ever: a repeat changes nothing."""
     WINDOW = "idempotent within a window"
     """The destination refuses a repeated event id, but only for a time."""
     AT_LEAST_ONCE = "at least once"
@@ -233,6 +235,9 @@ class Sink(ABC):
     guarantee: ClassVar[Guarantee]
     guarantee_note: ClassVar[str] = ""
     """One sentence on how the guarantee is kept, or where it ends."""
+    exemptions: ClassVar[Mapping[str, str]] = {}
+    """The cases of `meter.testing.SinkConformance` that this sink cannot pass: the name of the
+    case, and one sentence that says why. Users read them in `meter check` and `meter plugins`."""
     Options: ClassVar[builtins.type[_options.Options]]
     """The options model; see `meter.sinks.Options`."""
     batch_size: ClassVar[int] = 500
