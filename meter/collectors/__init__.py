@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meter.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from meter.collectors.interface import Collector as Collector
     from meter.collectors.interface import CollectorContext as CollectorContext
+    from meter.journal import Quarantined as Quarantined
+    from meter.journal import Recorded as Recorded
 
-__all__ = ["Collector", "CollectorContext"]
+_HOMES: Final = {
+    "Collector": "meter.collectors.interface",
+    "CollectorContext": "meter.collectors.interface",
+    "Quarantined": "meter.journal",
+    "Recorded": "meter.journal",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  because the homes name them
 
 
 def __getattr__(name: str) -> Any:
     """Import the public names when they are asked for: every command loads this module."""
-    if name in __all__:
-        return getattr(import_module("meter.collectors.interface"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'meter.collectors' has no attribute {name!r}")
 
 

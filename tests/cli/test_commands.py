@@ -141,6 +141,8 @@ def test_plugins_lists_types_with_guarantees(tmp_path: Path) -> None:
         ("collector", "streaming", None),
         ("collector", "webhook", None),
         ("sink", "csv", "repairs on open"),
+        ("sink", "http", "at least once"),
+        ("sink", "parquet", "repairs on open"),
         ("sink", "sqlite", "atomic with checkpoint"),
         ("sink", "stripe", "idempotent within a window"),
     }

@@ -1,0 +1,236 @@
+"""Sinks that keep rows and checkpoint in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from meter.errors import RetryableSinkError
+from meter.events import Event, format_seconds, format_time
+from meter.sinks import Batch, FilePath, Guarantee, Options, Position, Report, Sink
+
+HOSTILE = "test_hostile_text_arrives_as_it_is_or_is_refused"
+ROWS = (
+    "CREATE TABLE IF NOT EXISTS usage (event_id TEXT PRIMARY KEY, customer_id TEXT, seconds TEXT,"
+    " occurred_at TEXT, model TEXT, dimensions TEXT)"
+)
+PLACE = "CREATE TABLE IF NOT EXISTS place (journal_id TEXT PRIMARY KEY, checkpoint INTEGER)"
+
+
+class TableOptions(Options):
+    path: FilePath = Field(description="The database.")
+
+
+class RightTable(Sink):
+    """Rows and checkpoint are one transaction."""
+
+    type = "right-table"
+    guarantee = Guarantee.ATOMIC
+    guarantee_note = "rows and checkpoint are one transaction"
+    Options = TableOptions
+
+    def open(self) -> Position:
+        try:
+            self.db = sqlite3.connect(self.options.path, isolation_level=None)
+            self.db.execute(ROWS)
+            self.db.execute(PLACE)
+        except sqlite3.OperationalError as error:
+            raise RetryableSinkError(f"{self.options.path}: {error}") from error
+        found = self.db.execute("SELECT checkpoint FROM place").fetchone()
+        return Position(self.context.journal_id, found[0] if found else 0)
+
+    def deliver(self, batch: Batch) -> Report:
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            self.write(batch.events)
+            self.move(batch)
+            self.db.execute("COMMIT")
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        return Report.everything(batch)
+
+    def write(self, events: Sequence[Event]) -> None:
+        rows = [self.row(event) for event in events]
+        self.db.executemany("INSERT OR IGNORE INTO usage VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def row(self, event: Event) -> tuple[Any, ...]:
+        seconds = event.billed_seconds
+        return (
+            event.event_id,
+            event.customer_id,
+            None if seconds is None else format_seconds(seconds),
+            format_time(event.occurred_at),
+            getattr(event, "model", None),
+            json.dumps(event.dimensions),
+        )
+
+    def move(self, batch: Batch) -> None:
+        if batch.purpose == "new":
+            place = (self.context.journal_id, batch.checkpoint)
+            self.db.execute("REPLACE INTO place VALUES (?, ?)", place)
+
+    def close(self) -> None:
+        self.db.close()
+
+
+class DropsTheLast(RightTable):
+    """What its name says."""
+
+    type = "drops-the-last"
+
+    def write(self, events: Sequence[Event]) -> None:
+        super().write(events[:-1] if len(events) > 1 else events)
+
+
+class CommitsFirst(RightTable):
+    """Moves its checkpoint before it writes, and then believes it."""
+
+    type = "commits-first"
+
+    def deliver(self, batch: Batch) -> Report:
+        found = self.db.execute("SELECT checkpoint FROM place").fetchone()
+        place = found[0] if found and batch.purpose == "new" else 0
+        pairs = list(zip(batch.events, batch.offsets, strict=True))
+        fresh = [event for event, offset in pairs if offset > place]
+        self.move(batch)
+        self.write(fresh)
+        return Report(
+            delivered=[event.event_id for event in fresh],
+            duplicate=[event.event_id for event, offset in pairs if offset <= place],
+        )
+
+
+class LosesDecimals(RightTable):
+    """What its name says."""
+
+    type = "loses-decimals"
+
+    def row(self, event: Event) -> tuple[Any, ...]:
+        event_id, customer_id, seconds, *rest = super().row(event)
+        return (event_id, customer_id, seconds and str(float(seconds)), *rest)
+
+
+class CutsText(RightTable):
+    """What its name says."""
+
+    type = "cuts-text"
+
+    def row(self, event: Event) -> tuple[Any, ...]:
+        event_id, customer_id, *rest = super().row(event)
+        return (event_id, customer_id[:255], *rest)
+
+
+class TrimsText(RightTable):
+    """What its name says."""
+
+    type = "trims-text"
+
+    def row(self, event: Event) -> tuple[Any, ...]:
+        event_id, customer_id, *rest = super().row(event)
+        return (event_id, customer_id.strip().replace("\x00", ""), *rest)
+
+
+class OneRowACustomer(RightTable):
+    """What its name says."""
+
+    type = "one-row-a-customer"
+
+    def write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            same = (event.customer_id, format_time(event.occurred_at))
+            self.db.execute("DELETE FROM usage WHERE customer_id = ? AND occurred_at = ?", same)
+            super().write([event])
+
+
+class InOrderOfTime(RightTable):
+    """What its name says."""
+
+    type = "in-order-of-time"
+
+    def write(self, events: Sequence[Event]) -> None:
+        (last,) = self.db.execute("SELECT max(occurred_at) FROM usage").fetchone()
+        super().write([e for e in events if not last or format_time(e.occurred_at) > last])
+
+
+class JudgesByTheFirst(RightTable):
+    """What its name says."""
+
+    type = "judges-by-the-first"
+
+    def write(self, events: Sequence[Event]) -> None:
+        first = (events[0].event_id,)
+        if not self.db.execute("SELECT 1 FROM usage WHERE event_id = ?", first).fetchone():
+            super().write(events)
+
+
+class PassesTheUnmentioned(RightTable):
+    """Takes everything below its own checkpoint for delivered: retries are lost."""
+
+    type = "passes-the-unmentioned"
+
+    def deliver(self, batch: Batch) -> Report:
+        found = self.db.execute("SELECT checkpoint FROM place").fetchone()
+        if found and batch.offsets[-1] <= found[0]:
+            return Report.everything(batch)
+        return super().deliver(batch)
+
+
+class OpensOnce(RightTable):
+    """What its name says."""
+
+    type = "opens-once"
+
+    def open(self) -> Position:
+        if self.options.path.exists():
+            raise FileExistsError(f"{self.options.path} exists")
+        return super().open()
+
+
+class HalfMade(RightTable):
+    """What its name says."""
+
+    type = "half-made"
+
+    def open(self) -> Position:
+        new = not self.options.path.exists()
+        self.options.path.touch()
+        if new:
+            return super().open()
+        self.db = sqlite3.connect(self.options.path, isolation_level=None)
+        found = self.db.execute("SELECT checkpoint FROM place").fetchone()
+        return Position(self.context.journal_id, found[0] if found else 0)
+
+
+class TrimsAndSaysSo(RightTable):
+    """What it cannot pass, it says: the hostile texts are exempted."""
+
+    type = "exempted"
+    exemptions: ClassVar[Mapping[str, str]] = {
+        f"{HOSTILE}[hostile_customers]": "this table trims the customers"
+    }
+
+    def row(self, event: Event) -> tuple[Any, ...]:
+        event_id, customer_id, *rest = super().row(event)
+        return (event_id, customer_id.strip(), *rest)
+
+
+class ExemptedInVain(RightTable):
+    """What its name says."""
+
+    type = "exempted-in-vain"
+    exemptions: ClassVar[Mapping[str, str]] = {"test_seconds_are_exact": "nobody needs the digits"}
+
+
+class ExemptedWrongly(RightTable):
+    """What its name says."""
+
+    type = "exempted-wrongly"
+    exemptions: ClassVar[Mapping[str, str]] = {
+        "test_no_such_case": "there is no such case",
+        "test_seconds_are_exact": "",
+    }

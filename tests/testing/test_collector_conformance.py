@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meter.events import encode_event
+from meter.testing import CollectorConformance, Row, some_events
+from testing.kit import run_kit
+
+ONCE = "test_each_fact_becomes_one_event"
+SAME = "test_its_events_are_valid_and_the_same_for_every_reader"
+KILLED = "test_killed_on_the_way_it_loses_and_doubles_nothing"
+MALFORMED = "test_malformed_input_is_set_aside_and_counted"
+CAUGHT = {
+    "right-lines": set(),
+    "cursor-first": {KILLED},
+    "ids-of-chance": {ONCE, SAME, KILLED, MALFORMED},
+    "stops-at-the-first": {MALFORMED},
+    "drops-the-malformed": {MALFORMED},
+}
+EVENTS = some_events(24)
+
+
+class TestJsonl(CollectorConformance):
+    @pytest.fixture
+    def collector_config(self, tmp_path: Path) -> dict[str, Any]:
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(b"".join(encode_event(event) + b"\n" for event in EVENTS))
+        return {"type": "jsonl", "path": str(path)}
+
+    @pytest.fixture
+    def expected(self) -> Sequence[Row]:
+        return [
+            Row(event.event_id, event.customer_id, event.billed_seconds, event.occurred_at)
+            for event in EVENTS
+        ]
+
+    @pytest.fixture
+    def spoil(self, collector_config: dict[str, Any]) -> Callable[[], int]:
+        def spoil() -> int:
+            path = Path(collector_config["path"])
+            lines = path.read_bytes().splitlines(keepends=True)
+            lines[3:3] = [b"not json\n", b'{"kind": "async_completed"}\n', b"[1, 2]\n"]
+            path.write_bytes(b"".join(lines))
+            return 3
+
+        return spoil
+
+
+def test_a_broken_collector_fails_the_cases_about_its_fault_and_no_others(tmp_path: Path) -> None:
+    outcomes = run_kit(tmp_path, CAUGHT, file="collectors.py")
+    assert {collector: set(o.failed) for collector, o in outcomes.items()} == CAUGHT
