@@ -50,6 +50,7 @@ class Calls:
         """Note none yet."""
         self.current: Call | None = None
         self._clock = clock
+        self._heard = float("-inf")
 
     @contextmanager
     def noted(self, method: str, events: int = 0) -> Iterator[None]:
@@ -60,12 +61,17 @@ class Calls:
         finally:
             self.current = None
 
+    def heard(self) -> None:
+        """Note a sign of life in the midst of a call."""
+        self._heard = self._clock.monotonic()
+
     def longer_than(self, seconds: float) -> Call | None:
-        """Return the call under way if it has lasted that long."""
+        """Return the call under way if it has given no sign of life for that long."""
         call = self.current
-        if call is None or self._clock.monotonic() - call.started < seconds:
+        if call is None:
             return None
-        return call
+        silent = self._clock.monotonic() - max(call.started, self._heard)
+        return None if silent < seconds else call
 
 
 def frames_of(thread: threading.Thread) -> list[FrameType]:

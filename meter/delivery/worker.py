@@ -17,6 +17,7 @@ from meter.backoff import Backoff
 from meter.delivery.batches import batch_of, offered
 from meter.delivery.calls import Calls
 from meter.delivery.filters import predicate_for
+from meter.delivery.heard import HeardState
 from meter.delivery.outcomes import Outcomes, describe
 from meter.delivery.troubles import Troubles
 from meter.errors import FatalSinkError, JournalError, PluginError, RetryableSinkError, SinkError
@@ -296,7 +297,9 @@ class SinkWorker:
         context = SinkContext(
             name=self.name,
             journal_id=self._journal.journal_id,
-            state=self._journal.sink_state(self.name, self._config.type),
+            state=HeardState(
+                self._journal.sink_state(self.name, self._config.type), self._calls.heard
+            ),
             clock=self._clock,
             log=self._logger,
             stopping=self._halt.is_set,

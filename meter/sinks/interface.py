@@ -187,6 +187,9 @@ class SinkState(Protocol):
     def commit(self, writes: Iterable[StateWrite]) -> None:
         """Store writes in one transaction of their own; durable when this returns.
 
+        A call of the sink that takes long is not taken for one that hangs while it does so now
+        and then.
+
         Raises:
             JournalUnavailable: nothing was stored.
         """
@@ -266,7 +269,8 @@ class Sink(ABC):
         """Deliver a batch and say what became of each event.
 
         A sink that keeps its own checkpoint may be given again what lies at or below it, if
-        the process died before the report was recorded: answer `duplicate` for those.
+        the process died before the report was recorded: answer `duplicate` for those, but only
+        where the purpose is `new`. A retry lies below it as well, and was never delivered.
 
         Raises:
             RetryableSinkError: the whole batch later.

@@ -10,9 +10,12 @@ import pytest
 from delivery.conftest import Recording, fill, sink_class, takes_all
 from meter.clock import SystemClock
 from meter.delivery import Delivery
+from meter.delivery.calls import Calls
+from meter.delivery.heard import HeardState
 from meter.journal import Journal
 from meter.plugins import Plugins
 from meter.sinks import Batch, Report
+from support.clocks import FakeClock
 from support.plugging import config_of, plugins_with, sink_config
 from support.waiting import eventually
 
@@ -127,3 +130,18 @@ def test_what_is_still_under_way_at_the_end_is_named_though_it_lasted_no_time(
     assert "test_hangs.py" in vars(said)["at"]
     release.set()
     eventually(lambda: delivery.stop(0) == [])
+
+
+def test_a_long_call_that_stores_something_now_and_then_is_no_hang(journal: Journal) -> None:
+    clock = FakeClock()
+    calls = Calls(clock)
+    state = HeardState(journal.sink_state("out", "recording"), calls.heard).scoped("other")
+    with calls.noted("deliver", 5):
+        clock.advance(seconds=30)
+        assert calls.longer_than(20) is not None
+        state.commit([state.put("a", "b")])
+        clock.advance(seconds=10)
+        assert calls.longer_than(20) is None
+        clock.advance(seconds=10)
+        assert calls.longer_than(20) is not None
+    assert state.get("a") == "b"
