@@ -151,7 +151,9 @@ def test_while_stripe_is_down_status_says_so_and_then_it_catches_up(place: Site)
     wait_until(lambda: place.meter.logs("sink.failed"))
     status = shown(place, "status")
     assert "listing the meters: the connection to Stripe failed: Connection refused" in status
-    assert "nothing is lost; a running `meter run` tries again, at most a minute apart" in status
+    assert (
+        "nothing is lost; a running `meter run` tries again what failed, within a minute" in status
+    )
     with StripeSandbox(port=port, rules=StripeRules(unknown_customers="accepted")) as double:
         place.double, place.customer = double, "cus_a"
         add_meter(double)
@@ -160,7 +162,7 @@ def test_while_stripe_is_down_status_says_so_and_then_it_catches_up(place: Site)
         post(place, "d", 20, customer="cus_a")
         wait_until(lambda: "retrying" in states(place), showing=lambda: states(place))
         status = shown(place, "status")
-        assert "billing fails" not in status
+        assert "billing does not deliver" not in status
         words = "waits for a clear answer of Stripe's, then it is sent again as it was"
         assert f"waiting        1  {words}" in status
         double.faults = StripeFaults()

@@ -206,7 +206,7 @@ def test_every_hook_says_when_and_is_tested() -> None:
     for name, function in hooks.items():
         text = inspect.getdoc(function) or ""
         assert "When:" in text
-        assert "If it raises:" in text
+        assert "If it raises" in text
         assert f"def {name}(" in tests, f"{name} has no test"
 
 
