@@ -11,7 +11,8 @@ import pytest
 from meter import hookimpl
 from meter.errors import PluginError
 from meter.hookspecs import hookspec
-from meter.plugins import Plugins, Support, load_plugins, within
+from meter.plugins import Plugins, Support, load_plugins
+from meter.plugins.aside import within
 from meter.sinks import Batch, Guarantee, Report, Sink
 from support.plugging import NoOptions, Registers, plugin, plugins_with
 

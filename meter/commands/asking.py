@@ -51,7 +51,7 @@ def ask(
     from meter.delivery.contexts import unopened
     from meter.delivery.outcomes import describe
     from meter.errors import PluginError, SinkError
-    from meter.plugins import within
+    from meter.plugins.aside import within
 
     def answered() -> tuple[str, ...]:
         lines = question(unopened(entry, journal=journal, clock=clock)) or ()

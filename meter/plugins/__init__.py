@@ -8,7 +8,6 @@ hangs is waited for no longer than `METER_PLUGIN_SECONDS` (20 seconds when that 
 from __future__ import annotations
 
 from meter.plugins.api_version import Support
-from meter.plugins.aside import within
 from meter.plugins.guard import blamed, described, first_line, text_of
 from meter.plugins.hooks import PATIENCE_SECONDS, Plugins, load_plugins
 from meter.plugins.records import Extension, Plugin, Types
@@ -25,5 +24,4 @@ __all__ = [
     "first_line",
     "load_plugins",
     "text_of",
-    "within",
 ]

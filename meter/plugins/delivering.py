@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from meter.sinks import Batch, Report, Sink
 
 __all__ = ["Core", "delivered"]
-
-_log = logging.getLogger("meter.plugins")
 
 
 @dataclass(slots=True)
@@ -111,10 +108,12 @@ def delivered(
 
 
 def _not_heeded(sink: Sink, plugin: str, error: BaseException) -> None:
-    """Log what a plugin did after the sink had answered."""
+    """Log what a plugin did after the sink had answered; most commands log nothing."""
+    import logging
+
     extra = {"plugin": plugin, "sink": sink.context.name, "error": described(error)}
     told = None if isinstance(error, PluginError) else error
-    _log.error("plugin.deliver_failed", exc_info=told, extra=extra)
+    logging.getLogger("meter.plugins").error("plugin.deliver_failed", exc_info=told, extra=extra)
 
 
 def _codes(traceback: TracebackType | None) -> Iterator[CodeType]:

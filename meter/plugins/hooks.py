@@ -18,8 +18,6 @@ import pluggy
 from meter import hookspecs
 from meter.errors import PluginError
 from meter.plugins.api_version import Support, declared
-from meter.plugins.aside import Aside
-from meter.plugins.claims import type_of_collector, type_of_sink
 from meter.plugins.commands import add_each
 from meter.plugins.delivering import Core, delivered
 from meter.plugins.guard import described, guarded
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     import click
 
     from meter.events import Event
+    from meter.plugins.aside import Aside
     from meter.sinks import Batch, Report, Sink
 
 __all__ = ["PATIENCE_SECONDS", "Plugins", "load_plugins"]
@@ -143,11 +142,15 @@ class Plugins:
     @cached_property
     def sinks(self) -> Types[Sink]:
         """The sink types, asked of each plugin once."""
+        from meter.plugins.claims import type_of_sink
+
         return self._types("sink", "meter_register_sinks", type_of_sink)
 
     @cached_property
     def collectors(self) -> Types[Any]:
         """The collector types, asked of each plugin once."""
+        from meter.plugins.claims import type_of_collector
+
         return self._types("collector", "meter_register_collectors", type_of_collector)
 
     def _types(self, noun: str, hook: str, type_of: Callable[[Any], str]) -> Types[Any]:
@@ -274,6 +277,8 @@ class Plugins:
                 _log_fault("plugin.observer_behind", owner, error, hook=hook)
 
     def _aside(self, kept: dict[str, Aside], owner: Plugin, *, room: int) -> Aside:
+        from meter.plugins.aside import Aside
+
         if not self._observers and not self._enrichers:
             atexit.register(_last_calls, weakref.ref(self))
         return kept.setdefault(_key(owner), Aside(owner, room=room))
@@ -296,15 +301,14 @@ def load_plugins(found: Iterable[EntryPoint] | None = None) -> Plugins:
     plugins = Plugins()
     if given := os.environ.get(PATIENCE):
         _set_patience(plugins, given)
-    points = entry_points(group=GROUP) if found is None else found
-    for point in sorted(points, key=lambda p: (p.dist.name if p.dist else "", p.name, p.value)):
-        plugin = Plugin(
-            name=point.name,
-            distribution=point.dist.name if point.dist else "?",
-            version=point.dist.version if point.dist else "?",
-            module=point.value,
-        )
-        plugins.add(plugin, point.load)
+    points = list(entry_points(group=GROUP) if found is None else found)
+    # Each look at a distribution's name or version reads its metadata again.
+    homes = {id(p.dist): p.dist for p in points if p.dist is not None}
+    named = {key: (dist.name, dist.version) for key, dist in homes.items()}
+    unknown = ("?", "?")
+    placed = [(*named.get(id(p.dist), unknown), p.name, p.value, p) for p in points]
+    for distribution, version, name, module, point in sorted(placed, key=lambda p: p[:4]):
+        plugins.add(Plugin(name, distribution, version, module), point.load)
     return plugins
 
 

@@ -16,7 +16,7 @@ from meter.delivery import Delivery
 from meter.delivery.contexts import unopened
 from meter.errors import MeterError
 from meter.logs import FieldLogger
-from meter.plugins import within
+from meter.plugins.aside import within
 
 if TYPE_CHECKING:
     import socket
