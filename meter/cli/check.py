@@ -15,9 +15,11 @@ from meter.commands.tables import one_line
 
 if TYPE_CHECKING:
     from meter.clock import Clock
+    from meter.collectors import Collector
     from meter.config import Config
     from meter.journal import Journal
     from meter.plugins import Plugins
+    from meter.sinks import Sink
 
 __all__ = ["check"]
 
@@ -52,14 +54,14 @@ def check(plugins: Plugins, pipelines: Path, *, schema: bool, connect: bool) -> 
     click.echo(f"  journal    {config.journal}")
     for collector in config.collectors.values():
         click.echo(f"  collector  {collector.name} ({collector.type})")
+        _exempted(collector.extension.cls)
     for sink in config.sinks.values():
         cls = sink.extension.cls
         start = sink.start or cls.default_start
         click.echo(f"  sink       {sink.name} ({sink.type}), from {start}: {cls.guarantee.value}")
         if cls.guarantee_note:
             click.echo(f"             {cls.guarantee_note}")
-        for case, why in cls.exemptions.items():
-            click.echo(f"             exempt from {one_line(case)}: {one_line(why)}")
+        _exempted(cls)
     for name, pipeline in config.pipelines.items():
         click.echo(
             f"  pipeline   {name}: {', '.join(pipeline.from_)} → {', '.join(pipeline.to)}"
@@ -67,6 +69,12 @@ def check(plugins: Plugins, pipelines: Path, *, schema: bool, connect: bool) -> 
         )
     if connect and not _connect(config, plugins):
         raise SystemExit(1)
+
+
+def _exempted(cls: type[Sink | Collector]) -> None:
+    """Say which cases of the conformance kit a type does not pass, and why."""
+    for case, why in cls.exemptions.items():
+        click.echo(f"             exempt from {one_line(case)}: {one_line(why)}")
 
 
 def _connect(config: Config, plugins: Plugins) -> bool:

@@ -56,7 +56,7 @@ def plugins(found: Plugins, *, verbose: bool, as_json: bool) -> None:
     else:
         click.echo(_table(_OF_TYPES, types))
         if verbose:
-            _print_sinks(types)
+            _print_notes(types)
         typed = {(row["plugin"], row["distribution"]) for row in types}
         others = [
             {**_plugin(plugin), "hooks": ", ".join(plugin.hooks) or "none"}
@@ -86,14 +86,14 @@ def _plugin(plugin: Plugin) -> dict[str, Any]:
 
 
 def _row(section: str, extension: Extension[Any]) -> dict[str, Any]:
-    row = {"section": section, "type": extension.type, **_plugin(extension.plugin)}
-    if section == "collector":
-        return {**row, "guarantee": None}
     cls = extension.cls
+    guarantee = getattr(cls, "guarantee", None)
     return {
-        **row,
-        "guarantee": cls.guarantee.value,
-        "guarantee_note": cls.guarantee_note,
+        "section": section,
+        "type": extension.type,
+        **_plugin(extension.plugin),
+        "guarantee": None if guarantee is None else guarantee.value,
+        "guarantee_note": getattr(cls, "guarantee_note", ""),
         "exemptions": dict(cls.exemptions),
     }
 
@@ -109,12 +109,12 @@ def _faults(found: Plugins) -> Iterator[dict[str, Any]]:
                 yield {**_plugin(plugin), "error": error}
 
 
-def _print_sinks(rows: list[dict[str, Any]]) -> None:
-    """Print what stands behind each sink's guarantee."""
+def _print_notes(rows: list[dict[str, Any]]) -> None:
+    """Print what stands behind each sink's guarantee, and what a type is exempt from."""
     for row in rows:
-        if row["section"] != "sink":
+        if row["section"] == "collector" and not row["exemptions"]:
             continue
-        click.echo(f"\n{row['type']}: {row['guarantee']}")
+        click.echo(f"\n{row['type']}: {row['guarantee'] or row['section']}")
         if row["guarantee_note"]:
             click.echo(f"  {one_line(row['guarantee_note'])}")
         for case, why in row["exemptions"].items():

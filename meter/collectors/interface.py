@@ -51,6 +51,9 @@ class Collector(ABC):
     """What stands as `type:` in the pipelines file."""
     Options: ClassVar[builtins.type[_options.Options]]
     """The options model; see `meter.sinks.Options`."""
+    exemptions: ClassVar[Mapping[str, str]] = {}
+    """The cases of `meter.testing.CollectorConformance` that this collector cannot pass: the name
+    of the case, and one sentence that says why."""
 
     def __init__(self, options: Any, context: CollectorContext) -> None:
         """Keep what is needed; touch nothing outside yet."""

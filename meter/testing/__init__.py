@@ -23,8 +23,9 @@ gives a `Row` for each record, with whatever the destination keeps; a destinatio
 sums gives rows without event_id, and sums are compared. Both fixtures, and the optional ones,
 must stand in the class. Optional: `faults` returns a `FaultInjector` that makes your own double
 of the destination fail; `clock` the `FakeClock` of the cases in this process (it starts now).
-The class attributes `customers`, `seed`, `kill_points` and `child_seconds` are described in
-`meter.testing.sink_cases.SinkCases`.
+The class attributes `customers`, `seed`, `kill_points`, `child_seconds`, `ago` (usage of hours that
+are over) and `unit_seconds` (sums in whole units) are described in
+`meter.testing.sink_cases.SinkCases`. A sink that starts at `now` needs `start: beginning`.
 
 What is checked, each case by a method whose name is its promise:
 

@@ -71,11 +71,15 @@ class Ended:
 
 
 class Nursery:
-    """The process that forks children; see `meter.testing.nursery`. Close it at the end."""
+    """The process that forks children; see `meter.testing.nursery`. Close it at the end.
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "meter.testing.nursery"],
+    Args:
+        package: the top-level package of the plugin under test.
+    """
+
+    def __init__(self, package: str) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  because the package is the plugin's own name
+            [sys.executable, "-m", "meter.testing.nursery", package],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -104,15 +108,17 @@ class Nursery:
                 self._process.stdin.close()
 
 
-_nursery = pytest.StashKey[Nursery]()
+_nurseries = pytest.StashKey[dict[str, Nursery]]()
 
 
-def nursery_of(config: pytest.Config) -> Nursery:
-    """Return the nursery of a test session, started when it is first asked for."""
-    if _nursery not in config.stash:
-        config.stash[_nursery] = nursery = Nursery()
+def nursery_of(config: pytest.Config, plugin: type[Any]) -> Nursery:
+    """Return the nursery of a test session for a plugin, started when it is first asked for."""
+    package = plugin.__module__.partition(".")[0]
+    nurseries = config.stash.setdefault(_nurseries, {})
+    if package not in nurseries:
+        nurseries[package] = nursery = Nursery(package)
         config.add_cleanup(nursery.close)
-    return config.stash[_nursery]
+    return nurseries[package]
 
 
 class Child:

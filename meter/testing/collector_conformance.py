@@ -10,7 +10,15 @@
         def expected(self):
             return [Row("other:transcript:1", "acme", Decimal("12.5")), …]
 
-The source must hold ten facts or more. Optional: `spoil` puts something malformed into it.
+        @pytest.fixture
+        def spoil(self, tmp_path):
+            def spoil():
+                (tmp_path / "usage" / "bad").write_text("not a fact")
+                return 1
+            return spoil
+
+The source must hold ten facts or more. `spoil` puts something malformed into it, and answers how
+much; where nothing can be malformed, `exemptions` of the collector names that case.
 """
 
 from __future__ import annotations
@@ -69,7 +77,7 @@ class CollectorConformance(Kit):
 
     @pytest.fixture
     def spoil(self) -> Callable[[], int] | None:
-        """Puts malformed input into the source, among the good, and answers how much."""
+        """Puts malformed input into the source, among the good, and answers how much; write it."""
         return None
 
     @pytest.fixture
@@ -82,7 +90,9 @@ class CollectorConformance(Kit):
     @pytest.fixture
     def run(self, request: pytest.FixtureRequest, site: Site) -> Callable[..., Ended]:
         """Runs `meter run --once` in a child."""
-        children = Children(nursery_of(request.config), site, "", seconds=self.child_seconds)
+        children = Children(
+            nursery_of(request.config, self.collector_class), site, "", seconds=self.child_seconds
+        )
         package = self.collector_class.__module__.partition(".")[0]
 
         def run(*arguments: str, **plan: Any) -> Ended:
@@ -102,7 +112,7 @@ class CollectorConformance(Kit):
         found = plugins.collectors.resolve(str(collector_config.get("type")))
         self.collector_class = found.cls
         self.item = request.node.name
-        self.exempted = dict(getattr(found.cls, "exemptions", {}))
+        self.exempted = dict(found.cls.exemptions)
         self.options = site.config(plugins).collectors[COLLECTOR].options
         require(len(expected) >= LEAST, f"`expected`: {LEAST} rows or more, got {len(expected)}")
         require(all(row.event_id for row in expected), "`expected`: every row needs its event_id")
@@ -129,7 +139,9 @@ class CollectorConformance(Kit):
         """Finds ids made of chance or of the clock, and times or seconds that are not exact."""
         other = _site(tmp_path_factory, collector_config)
         run()
-        Children(nursery_of(request.config), other, "", seconds=self.child_seconds).run()
+        Children(
+            nursery_of(request.config, self.collector_class), other, "", seconds=self.child_seconds
+        ).run()
         first, second = (
             {event.event_id: event for event in _events(place)} for place in (site, other)
         )
@@ -175,7 +187,10 @@ class CollectorConformance(Kit):
     ) -> None:
         """Finds one bad record that stops the good ones, or vanishes without a trace."""
         if spoil is None:
-            return
+            raise AssertionError(
+                "write the fixture `spoil`: it puts malformed input into the source; if nothing "
+                "can be malformed there, exempt this case with a sentence"
+            )
         count = spoil()
         for _ in range(2):
             ended = run()
@@ -185,6 +200,7 @@ class CollectorConformance(Kit):
                 sum(aside.values()) == count,
                 f"{count} malformed inputs, and {dict(aside)} in quarantine; {ended.words()}",
             )
+        require(all(site.quarantine_reasons()), "something is in quarantine without a reason")
 
     @case
     def test_no_secret_is_in_any_output(

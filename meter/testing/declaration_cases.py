@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+from pydantic_core import to_json
+
 from meter.errors import ConfigurationError
 from meter.sinks import Guarantee, Options
 from meter.testing.case import case, exemption_faults, require
@@ -13,6 +16,8 @@ from meter.testing.sink_cases import SinkCases
 from meter.testing.site import SINK, Site, plugins_with
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from meter.testing.bench import SinkBench
 
 __all__ = ["DeclarationCases", "undocumented"]
@@ -78,19 +83,42 @@ def undocumented(model: type[Options]) -> list[str]:
     """Say which options lack a description, or have a default that cannot be shown."""
     if not issubclass(model, Options):
         return [f"Options is {model!r}, expected a class derived from meter.sinks.Options"]
-    schema = model.model_json_schema()
     told = []
-    for place, inner in _models(schema):
-        required = inner.get("required", ())
-        for name, field in inner.get("properties", {}).items():
-            if not field.get("description"):
+    for place, inner in _models(model):
+        properties = inner.model_json_schema(by_alias=False).get("properties", {})
+        for name, field in inner.model_fields.items():
+            if not (field.description or properties.get(name, {}).get("description")):
                 told.append(f"{place}{name} has no description")
-            if name not in required and "default" not in field:
+            if not (field.is_required() or _can_be_shown(field)):
                 told.append(f"{place}{name} is optional, and its default cannot be shown")
     return told
 
 
-def _models(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield "", schema
-    for name, definition in schema.get("$defs", {}).items():
-        yield f"{name}.", definition
+def _can_be_shown(field: FieldInfo) -> bool:
+    """Tell whether a default can be written down; one that a factory makes is made."""
+    try:
+        to_json(field.get_default(call_default_factory=True))
+    except Exception:  # noqa: BLE001  because a factory may raise anything
+        return False
+    return True
+
+
+def _models(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Iterate over a model and those inside it, each once, with what stands before its options."""
+    found: dict[type[BaseModel], str] = {model: ""}
+    waiting = [model]
+    while waiting:
+        inner = waiting.pop(0)
+        yield found[inner], inner
+        for field in inner.model_fields.values():
+            for part in _parts(field.annotation):
+                if part not in found:
+                    found[part] = f"{part.__name__}."
+                    waiting.append(part)
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _parts(inner)

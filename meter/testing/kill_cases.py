@@ -17,7 +17,6 @@ from meter.testing.arena import ROUND, Arena
 from meter.testing.case import case, require
 from meter.testing.events import some_events
 from meter.testing.points import choose
-from meter.testing.rows import missing
 from meter.testing.sink_cases import ReadBack, SinkCases
 from meter.testing.site import SINK, Site
 
@@ -46,7 +45,9 @@ class KillCases(SinkCases):
         """The sink in child processes, in batches of four."""
 
         def make(count: int, seed: str, at: datetime) -> list[Event]:
-            return some_events(count, seed=f"{self.seed}.{seed}", customers=self.customers, at=at)
+            return some_events(
+                count, seed=f"{self.seed}.{seed}", customers=self.customers, at=at - self.ago
+            )
 
         site = Site(site_folder, {SINK: sink_config})
         return Arena(site, start_children(site), make)
@@ -116,16 +117,18 @@ class KillCases(SinkCases):
         """Finds a buffer that only `close` writes: the process dies before it is called."""
         arena.record()
         arena.die(kill="close", nth=ROUND // 4)
-        require(
-            missing(read_back(), arena.events),
+        self.require_there(
+            read_back,
+            arena.events,
             "the process died after all was reported and recorded, and before close:",
         )
         self._judge(arena, read_back, "killed when close was called")
 
     def _judge(self, arena: Arena, read_back: ReadBack, what: str) -> None:
         """Require what holds in the very moment of death, then run to the end and judge."""
-        require(
-            missing(read_back(), arena.delivered()),
+        self.require_there(
+            read_back,
+            arena.delivered(),
             f"{what}: meter takes for delivered what is not there:",
         )
         arena.finish()

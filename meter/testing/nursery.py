@@ -1,8 +1,8 @@
 """A process that has meter imported and forks children: each is there at once.
 
-A child is a process of its own from before any plugin is loaded: what it does, how it dies and
-what it leaves is as if it had been started from a shell. Talks in JSON lines: standard input has
-requests, standard output has answers.
+A child is a process of its own from before the plugin under test is imported: what it does, how it
+dies and what it leaves is as if it had been started from a shell. Talks in JSON lines: standard
+input has requests, standard output has answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
+from importlib.metadata import distribution
 from typing import Any, Final
 
 __all__ = ["main"]
@@ -30,10 +32,15 @@ PRELOADED: Final = (
 """What `meter run` imports anyway, plugins apart; named, since the kit may not import the CLI."""
 
 
-def main() -> None:
-    """Serve requests until standard input ends; in a child, run `meter`."""
+def main(package: str) -> None:
+    """Serve requests until standard input ends; in a child, run `meter`.
+
+    Args:
+        package: the top-level package of the plugin under test; it is not imported here.
+    """
     for name in PRELOADED:
         import_module(name)
+    _preload_beside(package)
     from meter.testing import child
 
     for line in sys.stdin.buffer:
@@ -46,6 +53,15 @@ def main() -> None:
             _become(request)
             child.main(*request["arguments"])
             return
+
+
+def _preload_beside(package: str) -> None:
+    """Import the sinks that come with meter, which every `meter run` looks at, but not this one."""
+    ours = distribution("usage-meter").entry_points.select(group="meter")
+    for entry_point in ours:
+        if entry_point.module.partition(".")[0] != package:
+            with suppress(Exception):  # the child itself says what cannot be imported
+                entry_point.load().meter_register_sinks()
 
 
 def _become(request: dict[str, Any]) -> None:
@@ -74,4 +90,4 @@ def _answer(value: int | None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -65,6 +65,7 @@ def differences(
     there: Collection[Event],
     absent: Collection[Event] = (),
     given: Mapping[str, int] | None = None,
+    unit: Decimal | None = None,
 ) -> list[str]:
     """Say in what way a destination differs from what it should hold; empty when it does not.
 
@@ -74,15 +75,18 @@ def differences(
         absent: events that it was never given or that were refused; named in the complaint.
         given: for a sink that delivers at least once: how often it was given each event. It
             may hold a row so often. None: each once.
+        unit: the seconds of one unit, for a destination that keeps sums in whole units: what it
+            should hold is rounded down to these, once for each sum. None: sums are exact.
     """
     found = list(rows)
     if not found:
-        return ["the destination is empty"] if there else []
+        due = there if unit is None else any(_billed(there, unit=unit).values())
+        return ["the destination is empty"] if due else []
     nameless = [row for row in found if row.event_id is None]
     if nameless and len(nameless) != len(found):
         return ["read_back gives some rows with event_id and some without; give it to all or none"]
     if nameless:
-        return _shortened(_sums(nameless, there, given))
+        return _shortened(_sums(nameless, there, given, unit))
     refused = {event.event_id for event in absent}
     wanted = {event.event_id: event for event in there}
     counts = Counter(row.event_id for row in found if row.event_id is not None)
@@ -100,14 +104,21 @@ def differences(
     return _shortened(told)
 
 
-def missing(rows: Iterable[Row], there: Collection[Event]) -> list[str]:
+def missing(
+    rows: Iterable[Row], there: Collection[Event], unit: Decimal | None = None
+) -> list[str]:
     """Say which of these events a destination lacks, whatever else it holds.
 
     Of rows without event ids the sums are compared: a customer has at least so many seconds.
+
+    Args:
+        rows: what `read_back` returned.
+        there: the events that it should hold.
+        unit: as in `differences`.
     """
     found = list(rows)
-    if any(row.event_id is None for row in found):
-        have, want = _held(found), _billed(there)
+    if any(row.event_id is None for row in found) or (unit is not None and not found):
+        have, want = _held(found), _billed(there, unit=unit)
         return _shortened(
             f"customer {_short(c)} has {have.get(c, Decimal(0))} s, at least {s} were delivered"
             for c, s in want.items()
@@ -141,9 +152,12 @@ def _unlike(row: Row, event: Event) -> list[str]:
 
 
 def _sums(
-    rows: Sequence[Row], there: Collection[Event], given: Mapping[str, int] | None
+    rows: Sequence[Row],
+    there: Collection[Event],
+    given: Mapping[str, int] | None,
+    unit: Decimal | None,
 ) -> list[str]:
-    have, want, most = _held(rows), _billed(there), _billed(there, given)
+    have, want, most = _held(rows), _billed(there, unit=unit), _billed(there, given, unit=unit)
     told = []
     for customer in {**want, **have}:
         held, least = have.get(customer, Decimal(0)), want.get(customer, Decimal(0))
@@ -160,11 +174,18 @@ def _held(rows: Iterable[Row]) -> dict[str, Decimal]:
     return dict(sums)
 
 
-def _billed(events: Iterable[Event], given: Mapping[str, int] | None = None) -> dict[str, Decimal]:
+def _billed(
+    events: Iterable[Event],
+    given: Mapping[str, int] | None = None,
+    *,
+    unit: Decimal | None = None,
+) -> dict[str, Decimal]:
     sums: defaultdict[str, Decimal] = defaultdict(Decimal)
     for event in events:
         times = 1 if given is None else max(1, given.get(event.event_id, 1))
         sums[event.customer_id] += (event.billed_seconds or Decimal(0)) * times
+    if unit is not None:
+        return {customer: seconds // unit * unit for customer, seconds in sums.items()}
     return dict(sums)
 
 

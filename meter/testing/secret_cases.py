@@ -28,7 +28,6 @@ __all__ = ["SecretCases"]
 ATTEMPTS: Final = 4
 LOOK_SECONDS: Final = 0.02
 COMMANDS: Final = {
-    "`meter check`": ("check",),
     "`meter check --connect`": ("check", "--connect"),
     "`meter status --json`": ("status", "--json"),
 }

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -123,6 +123,7 @@ def _in_url(text: str) -> Iterator[str]:
     parts = urlsplit(text)
     if parts.password:
         yield parts.password
+        yield unquote(parts.password)
     for name, value in parse_qsl(parts.query):
         if _NAME.search(name) or name.lower() in {"key", "sig", "auth", "code"}:
             yield value
@@ -148,8 +149,22 @@ def _forms(secret: str) -> list[tuple[str, bytes]]:
         ("as it is", plain),
         ("as in a URL", quote(secret, safe="").encode()),
         ("as in JSON", json.dumps(secret)[1:-1].encode()),
-        ("in base64", base64.b64encode(plain).rstrip(b"=")),
+        *(("in base64", form) for form in _in_base64(plain)),
     ]
+
+
+def _in_base64(plain: bytes) -> Iterator[bytes]:
+    """Iterate over what stands in base64 wherever the text is in what was encoded.
+
+    `user:password` of HTTP's Basic is the usual case. Three bytes are four characters, so there
+    are three ways; characters that share bits with what is before or behind are left out.
+    """
+    if len(plain) < SHORTEST:
+        return
+    for before in range(3):
+        start, end = -(-before * 8 // 6), (before + len(plain)) * 8 // 6
+        for altchars in (b"+/", b"-_"):
+            yield base64.b64encode(b"\0" * before + plain, altchars)[start:end]
 
 
 def _around(content: bytes, form: bytes) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,12 +36,19 @@ class SinkCases(Kit):
         seed: other seeds draw other events, faults and moments to die.
         kill_points: how many places inside the sink's own code it is killed at.
         child_seconds: how long one child process may take.
+        ago: how long ago the latest of the ordinary events occurred; for a destination that has
+            little room for usage of this very hour.
+        unit_seconds: the seconds of one unit, for a destination that only keeps sums, and these
+            in whole units: sums are compared rounded down to it. Not by `test_seconds_are_exact`:
+            the sink exempts that one, so that its users read where the rest of a unit is.
     """
 
     customers: ClassVar[Sequence[str]] = ("acme", "globex", "initech")
     seed: ClassVar[int] = 1
     kill_points: ClassVar[int] = 10
     child_seconds: ClassVar[float] = 60.0
+    ago: ClassVar[timedelta] = timedelta(0)
+    unit_seconds: ClassVar[Decimal | None] = None
 
     sink_class: type[Sink]
 
@@ -99,7 +107,7 @@ class SinkCases(Kit):
         """Makes what starts child processes on a site."""
 
         def on(site: Site) -> Children:
-            nursery = nursery_of(request.config)
+            nursery = nursery_of(request.config, self.sink_class)
             return Children(nursery, site, self.sink_class.type, seconds=self.child_seconds)
 
         return on
@@ -109,7 +117,8 @@ class SinkCases(Kit):
     def events(self, count: int, clock: FakeClock, seed: int | str = 1) -> list[Event]:
         """Return ordinary events of customers that the destination knows."""
         seed = f"{self.seed}.{seed}"
-        return some_events(count, seed=seed, customers=self.customers, at=clock.now())
+        at = clock.now() - self.ago
+        return some_events(count, seed=seed, customers=self.customers, at=at)
 
     @property
     def exactly_once(self) -> bool:
@@ -122,6 +131,8 @@ class SinkCases(Kit):
         there: Collection[Event],
         absent: Collection[Event] = (),
         given: Mapping[str, int] | None = None,
+        *,
+        whole_units: bool = True,
     ) -> None:
         """Require that the destination holds exactly these events, as the guarantee says.
 
@@ -131,9 +142,11 @@ class SinkCases(Kit):
             absent: what it must not hold.
             given: how often the sink was given each event: a sink that delivers at least once
                 may hold it so often.
+            whole_units: sums are rounded down to `unit_seconds`, if the class says so.
         """
         allowed = None if self.exactly_once else (given or {})
-        complaints = differences(read_back(), there, absent, allowed)
+        unit = self.unit_seconds if whole_units else None
+        complaints = differences(read_back(), there, absent, allowed, unit)
         require(complaints, f"guarantee {self.sink_class.guarantee.value!r} is not kept:")
 
     def settled(self, bench: SinkBench, *, errors: bool = False) -> None:
@@ -157,4 +170,8 @@ class SinkCases(Kit):
 
     def require_delivered(self, read_back: ReadBack, delivered: Collection[Event]) -> None:
         """Require that what meter takes for delivered is there."""
-        require(missing(read_back(), delivered), "reported as delivered, and not there:")
+        self.require_there(read_back, delivered, "reported as delivered, and not there:")
+
+    def require_there(self, read_back: ReadBack, events: Collection[Event], complaint: str) -> None:
+        """Require that the destination holds these events, whatever else it holds."""
+        require(missing(read_back(), events, self.unit_seconds), complaint)

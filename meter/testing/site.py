@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sqlite3
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -85,6 +89,12 @@ class Site:
         """Count what the journal holds."""
         return self._with_journal(clock, lambda journal: journal.totals())
 
+    def quarantine_reasons(self) -> list[str]:
+        """Return why each thing waits in quarantine, stripped."""
+        with closing(sqlite3.connect(self.journal_file)) as journal:
+            rows = journal.execute("SELECT reason FROM quarantine WHERE state = 'open'").fetchall()
+        return [str(reason or "").strip() for (reason,) in rows]
+
     def delivered(self, clock: Clock, events: Sequence[Event]) -> list[Event]:
         """Return those of the events that the journal takes for delivered to the sink."""
 
@@ -121,4 +131,11 @@ def sink_class_of(sink_config: Mapping[str, Any]) -> type[Sink]:
     Raises:
         PluginError: no installed plugin offers the type, or more than one does.
     """
-    return load_plugins().sinks.resolve(str(sink_config.get("type"))).cls
+    return _sink_class(str(sink_config.get("type")), tuple(sys.path))
+
+
+@functools.cache
+def _sink_class(sink_type: str, path: tuple[str, ...]) -> type[Sink]:
+    """Look once for each type: every case asks, and what is installed stays."""
+    del path  # where packages are found, entry points are found
+    return load_plugins().sinks.resolve(sink_type).cls

@@ -14,12 +14,13 @@ ONCE = "test_each_fact_becomes_one_event"
 SAME = "test_its_events_are_valid_and_the_same_for_every_reader"
 KILLED = "test_killed_on_the_way_it_loses_and_doubles_nothing"
 MALFORMED = "test_malformed_input_is_set_aside_and_counted"
+SENTENCES = "test_its_exemptions_are_sentences_for_cases_that_exist"
 CAUGHT = {
-    "right-lines": set(),
     "cursor-first": {KILLED},
     "ids-of-chance": {ONCE, SAME, KILLED, MALFORMED},
     "stops-at-the-first": {MALFORMED},
     "drops-the-malformed": {MALFORMED},
+    "gives-no-reason": {MALFORMED},
 }
 EVENTS = some_events(24)
 
@@ -50,6 +51,21 @@ class TestJsonl(CollectorConformance):
         return spoil
 
 
+def test_a_right_collector_passes(tmp_path: Path) -> None:
+    (outcome,) = run_kit(tmp_path, ["right-lines"], file="collectors.py").values()
+    assert not outcome.failed
+    assert not outcome.skipped
+
+
 def test_a_broken_collector_fails_the_cases_about_its_fault_and_no_others(tmp_path: Path) -> None:
-    outcomes = run_kit(tmp_path, CAUGHT, file="collectors.py")
+    only = {collector: cases | {ONCE} for collector, cases in CAUGHT.items()}
+    outcomes = run_kit(tmp_path, only, only=only, file="collectors.py")
     assert {collector: set(o.failed) for collector, o in outcomes.items()} == CAUGHT
+
+
+def test_a_source_that_nobody_spoils_is_exempted_or_fails(tmp_path: Path) -> None:
+    only = {"right-lines": {MALFORMED}, "never-malformed": {MALFORMED, SENTENCES}}
+    outcomes = run_kit(tmp_path, only, only=only, file="collectors.py", mode="unspoilt")
+    assert "write the fixture `spoil`" in outcomes["right-lines"].failed[MALFORMED]
+    assert "every three words are a fact" in outcomes["never-malformed"].skipped[MALFORMED]
+    assert outcomes["never-malformed"].passed == {SENTENCES}

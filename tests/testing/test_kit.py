@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from base64 import b64encode, urlsafe_b64encode
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 import meter.testing
 from meter.clock import Clock
+from meter.sinks import Options
 from meter.testing import (
     FakeClock,
     SinkBench,
@@ -19,6 +22,7 @@ from meter.testing import (
     some_events,
     stream_terminated,
 )
+from meter.testing.declaration_cases import undocumented
 from meter.testing.points import choose
 from meter.testing.secrets import leaks
 
@@ -63,6 +67,26 @@ def test_a_case_cannot_be_replaced_deleted_or_skipped() -> None:
 def test_each_case_says_what_it_finds() -> None:
     for name in SinkConformance.cases():
         assert (getattr(SinkConformance, name).__doc__ or "").startswith("Finds "), name
+
+
+class Inner(Options):
+    made: list[str] = Field(default_factory=lambda: ["one"], description="Made by a factory.")
+    silent: int = 0
+
+
+class Outer(Options):
+    inner: dict[str, Inner] = Field(description="Others.")
+    wait: timedelta = Field(timedelta(hours=1), description="A default that is no JSON by itself.")
+    broken: str = Field(default_factory=lambda: str(1 / 0), description="Nobody knows.")
+    opaque: object = Field(default_factory=object, description="Nothing to show.")
+
+
+def test_what_a_user_cannot_read_of_the_options_is_told() -> None:
+    assert undocumented(Outer) == [
+        "broken is optional, and its default cannot be shown",
+        "opaque is optional, and its default cannot be shown",
+        "Inner.silent has no description",
+    ]
 
 
 def test_the_clock_moves_only_when_it_is_told_to() -> None:
@@ -111,6 +135,8 @@ def test_a_secret_is_found_in_every_form_and_never_told() -> None:
         'key=a/secret+of"the tests',
         "?k=a%2Fsecret%2Bof%22the%20tests",
         'a/secret+of\\"the tests',
+        *(b64encode(f"{user}:{secret}".encode()).decode() for user in ("", "u", "us", "use")),
+        urlsafe_b64encode(f"{secret}: and more".encode()).decode(),
     )
     for form in forms:
         (told,) = leaks([secret], {"the log": f"at once {form} and on"})

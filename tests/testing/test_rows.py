@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from meter.testing import Row, some_events
+from meter.testing import Row, async_completed, some_events
 from meter.testing.rows import differences, missing
 
 EVENTS = some_events(3)
@@ -59,6 +59,26 @@ def test_of_a_destination_that_keeps_sums_the_sums_are_compared() -> None:
     assert differences(less, EVENTS)
     assert missing(less, EVENTS)
     assert differences([*sums, sums[0]], EVENTS)
+
+
+def test_sums_in_whole_units_are_rounded_down_once_and_no_more() -> None:
+    minute = Decimal(60)
+    sums = [
+        Row(None, e.customer_id, (e.billed_seconds or Decimal(0)) // minute * minute)
+        for e in EVENTS
+    ]
+    assert differences(sums, EVENTS, unit=minute) == []
+    assert missing(sums, EVENTS, minute) == []
+    assert differences(sums, EVENTS)
+    for change in (minute, -minute, Decimal(1)):
+        other = [replace(sums[0], seconds=(sums[0].seconds or Decimal(0)) + change), *sums[1:]]
+        assert differences(other, EVENTS, unit=minute)
+    assert missing(sums[1:], EVENTS, minute)
+    assert missing([], EVENTS, minute)
+    assert differences([], EVENTS, unit=minute)
+    little = [async_completed(seconds=Decimal(59))]
+    assert differences([], little, unit=minute) == []
+    assert missing([], little, minute) == []
 
 
 def test_what_cannot_be_compared_exactly_is_no_row() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from meter.testing import CollectorConformance, Row
 
+MODE = os.environ.get("SHELF_MODE", "")
 FACTS = [(f"f{number}", f"customer-{number % 3}", f"{number}.25") for number in range(1, 13)]
 
 
@@ -27,16 +28,18 @@ def conformance_of(collector: str) -> type[CollectorConformance]:
         def expected(self) -> Sequence[Row]:
             return [Row(f"other:transcript:{a}", b, Decimal(c)) for a, b, c in FACTS]
 
-        @pytest.fixture
-        def spoil(self, collector_config: dict[str, Any]) -> Callable[[], int]:
-            def spoil() -> int:
-                path = Path(collector_config["path"])
-                lines = path.read_text().splitlines(keepends=True)
-                lines[3:3] = ["only two\n", "f99 acme many\n"]
-                path.write_text("".join(lines))
-                return 2
+        if MODE != "unspoilt":
 
-            return spoil
+            @pytest.fixture
+            def spoil(self, collector_config: dict[str, Any]) -> Callable[[], int]:
+                def spoil() -> int:
+                    path = Path(collector_config["path"])
+                    lines = path.read_text().splitlines(keepends=True)
+                    lines[3:3] = ["only two\n", "f99 acme many\n"]
+                    path.write_text("".join(lines))
+                    return 2
+
+                return spoil
 
     return OfTheShelf
 

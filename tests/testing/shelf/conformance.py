@@ -19,6 +19,7 @@ from meter.testing import DestinationFault, FaultInjector, Row, SinkConformance
 
 CHARGING = {"right-charge", "swallows-a-refusal", "takes-silence-for-no"}
 KEYED = {"leaks-in-an-error", "leaks-in-the-log", "keeps-its-key", "key-as-text"}
+SUMMING = {"right-sums", "rounds-each"}
 MODE = os.environ.get("SHELF_MODE", "")
 
 
@@ -37,6 +38,7 @@ class TillFaults:
 def conformance_of(sink: str) -> type[SinkConformance]:
     class OfTheShelf(SinkConformance):
         kill_points = int(os.environ.get("SHELF_KILL_POINTS", "10"))
+        unit_seconds = Decimal(1) if sink in SUMMING else None
 
         @pytest.fixture
         def sink_config(
@@ -79,6 +81,9 @@ def _rows(path: Path) -> Iterator[Row]:
         if "charges" in names:
             for event_id, customer, seconds in connection.execute("SELECT * FROM charges"):
                 yield Row(event_id, customer, Decimal(seconds))
+        elif "sums" in names:
+            for customer, units in connection.execute("SELECT customer, units FROM sums"):
+                yield Row(customer_id=customer, seconds=Decimal(units))
         elif "usage" in names:
             for event_id, customer, seconds, at, model, dimensions in connection.execute(
                 "SELECT * FROM usage"

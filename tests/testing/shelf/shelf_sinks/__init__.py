@@ -18,6 +18,8 @@ def meter_register_collectors() -> list[type[Any]]:
         collecting.IdsOfChance,
         collecting.StopsAtTheFirst,
         collecting.DropsTheMalformed,
+        collecting.GivesNoReason,
+        collecting.NeverMalformed,
     ]
 
 

@@ -18,7 +18,7 @@ class RightCharge(Sink):
     """Sends each batch with its ids: the till knows those that it has."""
 
     type = "right-charge"
-    guarantee = Guarantee.WINDOW
+    guarantee = Guarantee.IDEMPOTENT
     guarantee_note = "the till keeps each id once, for ever"
     Options = TillOptions
 

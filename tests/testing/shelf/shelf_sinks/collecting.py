@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import ClassVar
@@ -103,3 +104,23 @@ class DropsTheMalformed(RightLines):
 
     async def malformed(self, number: int, line: str, error: Exception) -> None:
         del number, line, error
+
+
+class GivesNoReason(RightLines):
+    """Sets aside what it cannot read, and nobody learns why."""
+
+    type = "gives-no-reason"
+
+    async def malformed(self, number: int, line: str, error: Exception) -> None:
+        del number, error
+        item = Quarantined(self.context.name, f"line {line}", " ", "{}")
+        await self.context.intake.quarantine([item])
+
+
+class NeverMalformed(RightLines):
+    """Says that nothing can be malformed in its source."""
+
+    type = "never-malformed"
+    exemptions: ClassVar[Mapping[str, str]] = {
+        "test_malformed_input_is_set_aside_and_counted": "every three words are a fact"
+    }

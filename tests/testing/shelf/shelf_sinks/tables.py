@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -19,6 +20,7 @@ ROWS = (
     " occurred_at TEXT, model TEXT, dimensions TEXT)"
 )
 PLACE = "CREATE TABLE IF NOT EXISTS place (journal_id TEXT PRIMARY KEY, checkpoint INTEGER)"
+SUMS = "CREATE TABLE IF NOT EXISTS sums (customer TEXT PRIMARY KEY, units INTEGER, rest TEXT)"
 
 
 class TableOptions(Options):
@@ -204,6 +206,40 @@ class HalfMade(RightTable):
         self.db = sqlite3.connect(self.options.path, isolation_level=None)
         found = self.db.execute("SELECT checkpoint FROM place").fetchone()
         return Position(self.context.journal_id, found[0] if found else 0)
+
+
+class RightSums(RightTable):
+    """Keeps sums in whole seconds beside the rows, and what is left of a second."""
+
+    type = "right-sums"
+
+    def open(self) -> Position:
+        position = super().open()
+        self.db.execute(SUMS)
+        return position
+
+    def write(self, events: Sequence[Event]) -> None:
+        for event in events:
+            known = "SELECT 1 FROM usage WHERE event_id = ?"
+            if not self.db.execute(known, (event.event_id,)).fetchone():
+                super().write([event])
+                self.add(event.customer_id, event.billed_seconds or Decimal(0))
+
+    def add(self, customer: str, seconds: Decimal) -> None:
+        known = "SELECT units, rest FROM sums WHERE customer = ?"
+        units, rest = self.db.execute(known, (customer,)).fetchone() or (0, "0")
+        seconds += Decimal(rest)
+        row = (customer, units + int(seconds), str(seconds - int(seconds)))
+        self.db.execute("REPLACE INTO sums VALUES (?, ?, ?)", row)
+
+
+class RoundsEach(RightSums):
+    """Rounds each event down, and not the sum."""
+
+    type = "rounds-each"
+
+    def add(self, customer: str, seconds: Decimal) -> None:
+        super().add(customer, Decimal(int(seconds)))
 
 
 class TrimsAndSaysSo(RightTable):
