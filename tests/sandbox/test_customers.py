@@ -49,6 +49,11 @@ def test_every_job_arrives_with_its_customer_and_its_secret(receiver: Receiver) 
         eventually(lambda: all(row.attempts for row in double.truth()))
         kinds = {"transcript", "redacted_audio"}
         eventually(lambda: {a.kind for row in double.truth() for a in row.attempts} == kinds)
+        # An attempt that timed out is one as well: the next one brings it.
+        ids = {job.transcript_id for job in submitted}
+        eventually(
+            lambda: ids <= {request.body.get("transcript_id") for request in receiver.received}
+        )
         rows = {row.transcript_id: row for row in double.truth()}
     assert progress == [(done, 60) for done in range(1, 61)]
     assert aai.settings.dict() == before
