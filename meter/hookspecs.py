@@ -44,7 +44,7 @@ that says nothing counts as written for version 1.
 # A plugin that misbehaves
 
 It is named, with its distribution and version, and everything else goes on. What raises is told
-under "If it raises" below, an exit (`SystemExit`) included. What hangs:
+under "If it raises" of each hook, an exit (`SystemExit`) included. What hangs:
 
 - on loading, registering types or commands: it is given up after `METER_PLUGIN_SECONDS`
   (20 seconds), and is broken;

@@ -160,7 +160,7 @@ class Position:
 
 
 class SinkState(Protocol):
-    """A sink's own durable state, kept in the journal's database (DESIGN §5).
+    """A sink's own durable state, kept in the journal's database.
 
     An ordered map of text keys to text values, within one scope. The default scope belongs
     to the sink's name in the pipelines file; `scoped` opens one that is shared by every sink

@@ -9,6 +9,7 @@ import pytest
 from meter.testing.case import case, require
 from meter.testing.faults import (
     SCHEDULES,
+    DestinationFault,
     FaultInjector,
     FaultSchedule,
     ScheduledFaults,
@@ -55,9 +56,23 @@ class FaultCases(SinkCases):
         faults: FaultInjector,
     ) -> None:
         """Finds a refusal that is swallowed, and a lost answer that is taken for a failure."""
-        bench.intercept = ScheduledFaults(bench, schedule, seed=self.seed, destination=faults)
+        bench.intercept = struck = ScheduledFaults(
+            bench, schedule, seed=self.seed, destination=faults
+        )
         events = self._under_faults(bench, clock)
         faults.heal()
+        require(
+            bool(struck.agreed) or not struck.asked,
+            "`faults` could have none of the faults that it was asked for: `fail_next` never "
+            "returned True",
+        )
+        # A refusal of one request may be hidden by trying row by row; these may not.
+        transient = [f.name for f in struck.agreed if f is not DestinationFault.REFUSES]
+        require(
+            struck.shown or not transient,
+            f"`faults` agreed to {', '.join(transient)}, and nothing that the sink raised or "
+            "reported shows any of them: the double does not fail, or the sink swallows it",
+        )
         for _ in range(20):
             if bench.parked is None:
                 break

@@ -95,6 +95,9 @@ class ScheduledFaults:
 
     Attributes:
         refused: ids of the events that the sink was never given, and that end as dead letters.
+        asked: how many faults the destination was asked for.
+        agreed: which of them it said that it would have.
+        shown: whether the sink raised or reported anything when there should have been one.
     """
 
     def __init__(
@@ -106,6 +109,9 @@ class ScheduledFaults:
         destination: FaultInjector | None = None,
     ) -> None:
         self.refused: set[str] = set()
+        self.asked = 0
+        self.agreed: list[DestinationFault] = []
+        self.shown = False
         self._bench = bench
         self._schedule = schedule
         self._seed = seed
@@ -140,16 +146,28 @@ class ScheduledFaults:
         report = Report()
         if rest.events:
             self._bench.given.update(event.event_id for event in rest.events)
-            if self._destination is not None:
-                first = all(self._bench.given[event.event_id] == 1 for event in rest.events)
-                self._let_the_destination_fail(self._destination, first_time=first)
-            report = sink.deliver(rest)
+            report = self._delivered(sink, rest)
         if self._strikes(self._schedule.after):
             raise RetryableSinkError("the fault schedule says: the report was lost")
         self._in_a_row = 0
         return replace(
             report, rejected={**report.rejected, **dict.fromkeys(sorted(rejected), REASON)}
         )
+
+    def _delivered(self, sink: Sink, batch: Batch) -> Report:
+        """Deliver to a destination that may fail, and see whether the sink shows it."""
+        if self._destination is None:
+            return sink.deliver(batch)
+        ids = {event.event_id for event in batch.events}
+        first = all(self._bench.given[event_id] == 1 for event_id in ids)
+        self._let_the_destination_fail(self._destination, first_time=first)
+        try:
+            report = sink.deliver(batch)
+        except Exception:
+            self.shown = True
+            raise
+        self.shown |= not ids <= {*report.delivered, *report.duplicate}
+        return report
 
     def _let_the_destination_fail(self, destination: FaultInjector, *, first_time: bool) -> None:
         """Draw a fault; a destination does not refuse what it may have taken before."""
@@ -162,7 +180,9 @@ class ScheduledFaults:
         for fault, share in shares.items():
             if self._in_a_row < MOST_IN_A_ROW and self._chance.random() < share:
                 self._in_a_row += 1
-                destination.fail_next(fault)
+                self.asked += 1
+                if destination.fail_next(fault):
+                    self.agreed.append(fault)
                 return
 
     def _strikes(self, share: float) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from meter.errors import ConfigurationError, FatalSinkError, RetryableSinkError
 from meter.testing.bench import SinkBench, SteppedWorker
@@ -14,6 +15,7 @@ from meter.testing.sink_cases import ReadBack, SinkCases
 from meter.testing.site import Site, plugins_with
 
 if TYPE_CHECKING:
+    from meter.events import Event
     from meter.sinks import Batch, Report, Sink
     from meter.testing.clock import FakeClock
 
@@ -22,6 +24,29 @@ __all__ = ["LifecycleCases"]
 THREAD_SECONDS: Final = 30.0
 """How long a thread may take; the case fails after it."""
 MOST_STEPS: Final = 200
+
+
+class _Breaking(Sequence["Event"]):
+    """Events of which one raises when it is come to: a fault in the midst of the sink's work."""
+
+    def __init__(self, events: Sequence[Event], bad: str) -> None:
+        self._events = events
+        self._bad = bad
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @overload
+    def __getitem__(self, place: int) -> Event: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Event]: ...
+    def __getitem__(self, place: int | slice) -> Event | Sequence[Event]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        event = self._events[place]
+        if event.event_id == self._bad:
+            raise ZeroDivisionError("the kit breaks a delivery at this event")
+        return event
 
 
 class LifecycleCases(SinkCases):
@@ -61,6 +86,35 @@ class LifecycleCases(SinkCases):
         bench.forget_worker()
         self.settled(bench)
         self.check(read_back, events, given=bench.given)
+
+    @case
+    def test_a_close_after_a_failed_open_is_harmless(self, bench: SinkBench) -> None:
+        """Finds a close that needs what `open` did not come to make."""
+        bench.sink_class(bench.options, bench.context()).close()
+
+    @case
+    def test_one_event_that_breaks_a_delivery_does_not_stop_the_others(
+        self, bench: SinkBench, read_back: ReadBack, clock: FakeClock
+    ) -> None:
+        """Finds a transaction that is left open: every later delivery fails on it."""
+        events = self.events(20, clock)
+        bad = events[7].event_id
+        broken = False
+
+        def breaks(sink: Sink, batch: Batch) -> Report:
+            nonlocal broken
+            bench.given.update(event.event_id for event in batch.events)
+            if bad not in {event.event_id for event in batch.events}:
+                return sink.deliver(batch)
+            broken = True
+            return sink.deliver(replace(batch, events=_Breaking(batch.events, bad)))
+
+        bench.intercept = breaks
+        bench.record(events)
+        bench.settle()
+        require(broken, "the event that breaks a delivery was never given")
+        rest = [event for event in events if event.event_id != bad]
+        self.require_delivered(read_back, rest)
 
     @case
     def test_it_goes_on_after_it_was_closed_and_opened_again(

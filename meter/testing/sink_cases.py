@@ -12,6 +12,7 @@ import pytest
 
 from meter.sinks import Guarantee, Sink
 from meter.testing.bench import SinkBench
+from meter.testing.bounds import bounded
 from meter.testing.case import Kit, require
 from meter.testing.children import Children, nursery_of
 from meter.testing.clock import FakeClock
@@ -36,6 +37,7 @@ class SinkCases(Kit):
         seed: other seeds draw other events, faults and moments to die.
         kill_points: how many places inside the sink's own code it is killed at.
         child_seconds: how long one child process may take.
+        case_seconds: how long one case may take, so that a sink that waits for ever is named.
         ago: how long ago the latest of the ordinary events occurred; for a destination that has
             little room for usage of this very hour.
         unit_seconds: the seconds of one unit, for a destination that only keeps sums, and these
@@ -47,6 +49,7 @@ class SinkCases(Kit):
     seed: ClassVar[int] = 1
     kill_points: ClassVar[int] = 10
     child_seconds: ClassVar[float] = 60.0
+    case_seconds: ClassVar[float] = 300.0
     ago: ClassVar[timedelta] = timedelta(0)
     unit_seconds: ClassVar[Decimal | None] = None
 
@@ -71,6 +74,12 @@ class SinkCases(Kit):
     def clock(self) -> FakeClock:
         """The clock of the cases in this process; it starts now: destinations refuse the past."""
         return FakeClock(datetime.now(UTC).replace(microsecond=0))
+
+    @pytest.fixture(autouse=True)
+    def _bounded(self) -> Iterator[None]:
+        """End a case that hangs, with the place where it does."""
+        with bounded(self.case_seconds):
+            yield
 
     @pytest.fixture(autouse=True)
     def _begin(
