@@ -35,12 +35,17 @@ DECLARED = "test_its_type_and_guarantee_are_declared"
 OPTIONS = "test_its_options_are_documented"
 CREDENTIALS = "test_its_credentials_are_declared_as_secrets"
 SECRETS = "test_no_secret_is_in_any_output"
+UNOPENED = "test_a_close_after_a_failed_open_is_harmless"
+BREAKS = "test_one_event_that_breaks_a_delivery_does_not_stop_the_others"
 SENTENCES = "test_its_exemptions_are_sentences_for_cases_that_exist"
 
 CAUGHT = {
     "loses-decimals": {EXACT},
     "cuts-text": {HOSTILE},
     "trims-text": {HOSTILE},
+    "refuses-the-batch": {HOSTILE},
+    "closes-nothing": {UNOPENED},
+    "leaves-it-open": {BREAKS},
     "one-row-a-customer": {EQUAL, EXACT, HOSTILE},
     "judges-by-the-first": {OVERLAP, ACCOUNTED},
     "passes-the-unmentioned": {UNMENTIONED, ACCOUNTED},

@@ -63,7 +63,8 @@ class RightFile(Sink):
         return lines_of(events)
 
     def close(self) -> None:
-        os.close(self.file)
+        if hasattr(self, "file"):
+            os.close(self.file)
 
 
 class RightAppend(Sink):

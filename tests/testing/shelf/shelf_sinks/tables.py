@@ -34,6 +34,7 @@ class RightTable(Sink):
     guarantee = Guarantee.ATOMIC
     guarantee_note = "rows and checkpoint are one transaction"
     Options = TableOptions
+    db: sqlite3.Connection
 
     def open(self) -> Position:
         try:
@@ -77,7 +78,41 @@ class RightTable(Sink):
             self.db.execute("REPLACE INTO place VALUES (?, ?)", place)
 
     def close(self) -> None:
+        if hasattr(self, "db"):
+            self.db.close()
+
+
+class RefusesTheWholeBatch(RightTable):
+    """Refuses everything that comes together with a text that it does not like."""
+
+    type = "refuses-the-batch"
+
+    def deliver(self, batch: Batch) -> Report:
+        if any(not event.customer_id.isalnum() for event in batch.events):
+            return Report(rejected={event.event_id: "bad text" for event in batch.events})
+        return super().deliver(batch)
+
+
+class ClosesWhatIsNotThere(RightTable):
+    """What its name says."""
+
+    type = "closes-nothing"
+
+    def close(self) -> None:
         self.db.close()
+
+
+class LeavesItOpen(RightTable):
+    """Leaves its transaction open when something goes wrong."""
+
+    type = "leaves-it-open"
+
+    def deliver(self, batch: Batch) -> Report:
+        self.db.execute("BEGIN IMMEDIATE")
+        self.write(batch.events)
+        self.move(batch)
+        self.db.execute("COMMIT")
+        return Report.everything(batch)
 
 
 class DropsTheLast(RightTable):
