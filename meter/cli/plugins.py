@@ -94,7 +94,7 @@ def _row(section: str, extension: Extension[Any]) -> dict[str, Any]:
         **_plugin(extension.plugin),
         "guarantee": None if guarantee is None else guarantee.value,
         "guarantee_note": getattr(cls, "guarantee_note", ""),
-        "exemptions": dict(cls.exemptions),
+        "exemptions": dict(getattr(cls, "exemptions", {})),
     }
 
 
