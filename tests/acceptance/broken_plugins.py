@@ -5,7 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from acceptance import books
+from acceptance.events import events, write_events
+from acceptance.process import Meter, pipelines
+
 VERSION = "6.6.6"
+COUNT = 30
+SOURCE = {"import": {"type": "jsonl", "path": "events.jsonl"}}
 
 HOOKED = "from meter import hookimpl\n"
 SINK = """\
@@ -209,3 +215,17 @@ def logged(done: subprocess.CompletedProcess[str], event: str) -> list[dict[str,
     """Return the log lines of a command among what else is on its standard error."""
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     return [line for line in lines if line["event"] == event]
+
+
+def supplied(meter: Meter, **sinks: object) -> list[books.Usage]:
+    """Configure an import into ledger, export and these sinks; answer what each must hold."""
+    meter.configure(pipelines(collectors=SOURCE, sinks=sinks))
+    return write_events(meter.folder / "events.jsonl", events(COUNT))
+
+
+def is_complete(meter: Meter, expected: list[books.Usage]) -> bool:
+    """Tell whether meter's own sinks hold every event exactly once."""
+    return (
+        books.in_sqlite(meter.folder / "usage.db") == expected
+        and books.in_csv(meter.folder / "exports") == expected
+    )

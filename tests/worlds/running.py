@@ -27,10 +27,11 @@ from meter.sinks import Sink, SinkState
 from meter_stripe import error_reports
 from meter_stripe.guard import forget
 from meter_stripe.imbalances import imbalances
-from meter_stripe.ledger import Decision, Ledger, meter_ids
+from meter_stripe.ledger import Ledger, meter_ids
 from meter_stripe.options import StripeOptions
 from support.plugging import plugin, plugins_with
 from worlds.draws import DAY, HOUR, Episode, Happening, Usage, World
+from worlds.people import cancel, cancelled_again, redriven
 from worlds.trouble import (
     WEBHOOK_SECRET,
     Crash,
@@ -43,8 +44,6 @@ from worlds.trouble import (
 
 KEY: Final = "sk_test_sandbox"
 PLUGINS: Final = cache(plugins_with)
-REDRIVEN: Final = ("Stripe reported ", "Stripe: The meter for event name ")
-"""How the reasons of dead letters begin that somebody redrives: what was wrong is put right."""
 MOST_ROUNDS: Final = 60_000
 AFTERWARDS: Final = 21 * DAY
 """How long a world may take to settle after its last trouble, seconds."""
@@ -55,7 +54,6 @@ LONG_WATCHED_SECONDS: Final = 80 * HOUR
 IDLE_SECONDS: Final = HOUR
 SHORT_IDLE_SECONDS: Final = 61.0
 """How long nothing happens at the most, and right after the sink made calls."""
-CANCELLED_UNTIL: Final = 30 * DAY
 LONG_DOWNS: Final = 2
 """So many times a process that died is started again only after a day or more."""
 
@@ -201,7 +199,7 @@ class Run:
                 continue
             now = self.true.seconds
             settled = self._trouble_is_over and self.is_settled()
-            if settled and not (self._redriven() or self._cancelled_again()):
+            if settled and not (redriven(self) or cancelled_again(self)):
                 if watched_until is None:
                     self.note("settled; everything is offered once more, and watched")
                     late = self.world.lag_seconds >= HOUR
@@ -295,7 +293,7 @@ class Run:
         for push in self.books.take_pushes():
             self._posted(push)
         if self._chance.random() < 0.01 and not self._archived:
-            self._redriven()
+            redriven(self)
         while self._happenings and self._happenings[0].at <= now:
             self._carry_out(self._happenings.pop(0))
 
@@ -310,7 +308,7 @@ class Run:
             case "recall":
                 self._recall(5)
             case "cancel":
-                self._cancel(self._chance.choice(self.used)[1] if self.used else None)
+                cancel(self, self._chance.choice(self.used)[1] if self.used else None)
             case "archive" | "restore":
                 self._set_meter(active=happening.kind == "restore")
             case "rename" if self.state().scan("report/"):
@@ -334,15 +332,6 @@ class Run:
         answer = error_reports._take(sink, WEBHOOK_SECRET, push.body, signature)
         self.seen["error reports"] += answer.status == HTTPStatus.OK
 
-    def _redriven(self) -> bool:
-        """Do what a person does about dead letters; tell if there were any."""
-        dead = [row.offset for row in self.rows("dead") if row.reason.startswith(REDRIVEN)]
-        if dead:
-            self.note(f"redrive {len(dead)}")
-            self.seen["redriven"] += len(dead)
-            self.journal.real.exceptions.redrive(self.name, dead, self.clock.now()).wait()
-        return bool(dead)
-
     def _recall(self, most: int) -> None:
         """Offer what is delivered once more."""
         ids = [event.event_id for _, event in self.used]
@@ -350,41 +339,6 @@ class Run:
         exceptions = self.journal.real.exceptions
         recalled = exceptions.recall(self.name, reasons, self.clock.now()).wait()
         self.seen["recalled"] += len(recalled)
-
-    def _cancel(self, event: Usage | None) -> None:
-        """Do what `meter stripe cancel` does about an event, if it is delivered."""
-        if event is None or (self.true.at - event.occurred_at).total_seconds() > CANCELLED_UNTIL:
-            return
-        state = self.state()
-        now = self.clock.now()
-        ledgers = [Ledger(state, meter_id) for meter_id in meter_ids(state).values()]
-        links = [(ledger, ledger.links([event.event_id]).get(event.event_id)) for ledger in ledgers]
-        writes = [
-            ledger.decide(event.event_id, Decision("cancel", "somebody", now))
-            for ledger, link in links
-            if link is not None and link.now is not None
-        ]
-        wanted = {event.event_id: "to be taken back"}
-        exceptions = self.journal.real.exceptions
-        places = {place.sink: place.state for place in exceptions.places(event.event_id)}
-        if places.get(self.name) != "delivered":
-            return  # the command refuses
-        if writes and exceptions.recall(self.name, wanted, now, state=writes).wait():
-            self.note(f"cancel {event.event_id}")
-            self.seen["cancelled"] += event.event_id not in self.cancelled
-            self.cancelled.add(event.event_id)
-
-    def _cancelled_again(self) -> bool:
-        """Do what a person does about what was not taken back after all; tell if there was any."""
-        state = self.state()
-        asked = False
-        for meter_id in meter_ids(state).values():
-            for intent, words in Ledger(state, meter_id).problems():
-                if words.startswith("taking back"):
-                    known = {event.event_id: event for _, event in self.used}
-                    self._cancel(known[intent.events[0]])
-                    asked = True
-        return asked
 
     def _die(self) -> None:
         """Start again after a crash: mostly soon, sometimes after days."""
