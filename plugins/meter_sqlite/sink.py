@@ -100,7 +100,7 @@ class SqliteSink(Sink):
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             self._make_tables(connection)
             row = connection.execute(
-                f"SELECT journal_id, checkpoint, delivered FROM {CHECKPOINTS} WHERE sink = ?",  # noqa: S608  a constant
+                f"SELECT journal_id, checkpoint, delivered FROM {CHECKPOINTS} WHERE sink = ?",  # noqa: S608  because it is a constant
                 (self.context.name,),
             ).fetchone()
             self._inode = path.stat().st_ino
@@ -119,7 +119,7 @@ class SqliteSink(Sink):
             " ON CONFLICT (event_id) DO NOTHING"
         )
         self._move = (
-            f"INSERT INTO {CHECKPOINTS} VALUES (?, ?, ?, ?) ON CONFLICT (sink) DO UPDATE SET"  # noqa: S608  a constant
+            f"INSERT INTO {CHECKPOINTS} VALUES (?, ?, ?, ?) ON CONFLICT (sink) DO UPDATE SET"  # noqa: S608  because it is a constant
             " checkpoint = max(checkpoint, excluded.checkpoint),"
             " delivered = delivered + excluded.delivered"
         )

@@ -94,7 +94,7 @@ def test_a_duration_that_is_no_believable_number_goes_to_quarantine(duration: ob
         ({"id": "another"}, False),
     ],
 )
-def test_what_is_not_final_is_asked_for_again(changes: dict[str, Any], patient: bool) -> None:  # noqa: FBT001  a table
+def test_what_is_not_final_is_asked_for_again(changes: dict[str, Any], patient: bool) -> None:  # noqa: FBT001  because it is a table
     found = meaning(**changes)
     assert isinstance(found, NotYet)
     assert found.patient is patient

@@ -112,7 +112,7 @@ class Relayed:
 
     # -- the relay itself ------------------------------------------------------------------
 
-    def _run(self, collect: bool) -> None:  # noqa: FBT001  a thread's argument
+    def _run(self, collect: bool) -> None:  # noqa: FBT001  because it is a thread's argument
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(self._serve(collect=collect))
 
