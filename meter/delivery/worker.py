@@ -121,8 +121,9 @@ class SinkWorker:
     def finish(self) -> None:
         """Deliver what there is, then stop; wait only for what the sink put off a little."""
         self._finish_by = self._clock.monotonic() + ONCE_SECONDS
-        self._finishing = True
-        self.flush()
+        self._flushing = self._flush_asked = True
+        self._finishing = True  # last: it is asked for before a step, and what is above during one
+        self._wake.set()
 
     def stop(self) -> None:
         """Finish the batch in hand, then stop; wakes a waiting retry at once."""
@@ -148,10 +149,12 @@ class SinkWorker:
     def _run(self) -> None:
         try:
             while not self._halt.is_set():
+                # What is appended before `finish` must be seen by the last step: ask before it.
+                finishing = self._finishing
                 try:
                     if self.step():
                         continue
-                    if self._finishing and not self._put_off():
+                    if finishing and not self._put_off():
                         return
                     self._wake.wait(self._idle_seconds())
                     self._wake.clear()

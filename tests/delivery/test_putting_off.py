@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -181,6 +182,26 @@ def test_once_ends_though_a_sink_puts_off_for_ever(workshop: Workshop, journal: 
         workshop.clock.advance(seconds=60)
     assert worker.join(10)
     assert workshop.balance().retrying == 1
+
+
+def test_once_delivers_what_was_appended_while_the_worker_looked_elsewhere(
+    workshop: Workshop, journal: Journal
+) -> None:
+    looking, go_on = threading.Event(), threading.Event()
+
+    def tend(_self: Recording) -> None:
+        looking.set()
+        assert go_on.wait(10)
+
+    cls = sink_class(takes_all, tend=tend)
+    worker = workshop.worker(cls)
+    worker.start()
+    assert looking.wait(10), "it has read the journal, and found nothing"
+    fill(journal, 1)
+    worker.finish()
+    go_on.set()
+    assert worker.join(10)
+    assert cls.taken == ids(1)
 
 
 def test_once_delivers_what_the_sink_recalled_on_the_way(
