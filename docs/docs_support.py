@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from meter.cli import cli
-from meter.config import ServerOptions
+from meter.config import RatesOptions, ServerOptions
+from meter.config.rates import AsyncRates
 from meter.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ def all_options() -> str:
             words = getattr(extension.cls, "guarantee_note", "")
             note += f"{words[:1].upper()}{words[1:]}." if words else ""
             parts.append(_table(title, extension.cls.Options, note))
+    parts += [
+        _table("`rates`", RatesOptions, "What usage costs, for `meter usage`; optional."),
+        _table(
+            "`rates.cost.async_completed`, and so on",
+            AsyncRates,
+            "Money per hour of billed "
+            "time, as text or as a number; decimals are exact. 0 is a rate. Streaming "
+            "sessions have no `features`.",
+        ),
+    ]
     return "\n".join(parts)
 
 

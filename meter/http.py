@@ -26,6 +26,10 @@ class Request(Protocol):
     def query(self) -> bytes:
         """The raw query string, without the question mark."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it comes from this machine, and not through a proxy on it."""
+
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name, or None."""
 

@@ -65,11 +65,22 @@ _COMMANDS: Final = {
     "status:status": (
         "Show the balance of every sink of PIPELINES; works beside a running `meter run`."
     ),
+    "usage:usage": (
+        "Show how much was used, by customer or as --by says; works beside a running `meter run`."
+    ),
     "events:events": (
-        "Show one event in full: what it says, and where it stands for every sink of PIPELINES."
+        "List the events of PIPELINES, the newest first, or show one in full with its history."
     ),
     "dead_letters:dead_letters": (
         "List the dead letters of PIPELINES: events that a sink refused for good, and why."
+    ),
+    "quarantine:quarantine": "See what cannot become an event yet, and clear it.",
+    "replay:replay": (
+        "Offer events that a sink took once to it again, as when its destination lost them."
+    ),
+    "acts:acts": (
+        "List what people did to the events of PIPELINES, the newest first: who, when, what and"
+        " why."
     ),
     "sessions:sessions": "List the streaming sessions of PIPELINES, the newest first.",
     "token:token": "Print a token for the relay of PIPELINES, and nothing else.",

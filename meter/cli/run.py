@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from meter.commands.arguments import pipelines_file, read_config
+from meter.commands.arguments import naming, pipelines_file, read_config
 
 if TYPE_CHECKING:
     from meter.journal import JournalTotals
@@ -78,6 +78,7 @@ def run(  # noqa: PLR0913  because each option is a parameter
     from meter.server.running import Run
 
     config = read_config(pipelines, plugins)
+    logs.name_pipelines(config)
     clock = SystemClock()
     journal = open_journal(config.journal, clock, run=True)
     try:
@@ -89,8 +90,7 @@ def run(  # noqa: PLR0913  because each option is a parameter
             left = unfinished(totals, config.sinks)
             if (aside := sum(totals.quarantined.values()) - before) > 0:
                 left.append(
-                    f"{aside} more in quarantine; to look: "
-                    f"sqlite-utils rows {config.journal} quarantine"
+                    f"{aside} more in quarantine; to look: meter quarantine list{naming(pipelines)}"
                 )
             for line in left:
                 click.echo(f"meter: {line}", err=True)
@@ -115,7 +115,7 @@ def unfinished(totals: JournalTotals, sinks: Container[str]) -> list[str]:
             "pending": balance.pending,
             "retrying": balance.retrying,
             "held": balance.held,
-            "dead-lettered": balance.dead_lettered,
+            "dead-lettered": balance.dead_lettered - balance.discarded,
         }
         left = ", ".join(f"{n} {place}" for place, n in places.items() if n)
         if left or balance.parked:

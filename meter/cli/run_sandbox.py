@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from meter.cli import logs
 from meter.cli.sandbox_load import Load
 from meter.cli.sandbox_report import report
 from meter.errors import MeterError, PluginError
@@ -70,6 +71,7 @@ def run_sandbox(pipelines: Path, plugins: Plugins, *, jobs: int, streams: int) -
     given = {name: value for name, value in os.environ.items() if value}
     home = Home(folder, confined=True)
     config = load_config(pipelines, plugins, environ={**environ, **given}, home=home)
+    logs.name_pipelines(config)
     faults = Faults(failed_jobs=0.1, webhook_twice=0.15, webhook_lost=0.1, get_server_error=0.03)
     rules = WebhookRules(attempts=10, retry_wait=1.0, timeout=10.0)
     with (

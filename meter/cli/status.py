@@ -106,7 +106,8 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
     if sessions or any(kind.startswith("stream_") for kind in totals.events):
         click.echo(f"sessions     {sessions or 'none open'}")
     quarantined = ", ".join(f"{n} from {name}" for name, n in sorted(totals.quarantined.items()))
-    click.echo(f"quarantine   {quarantined or 'empty'}")
+    look = "; to look: meter quarantine list" if quarantined else ""
+    click.echo(f"quarantine   {quarantined or 'empty'}{look}")
     for name, jobs in sorted(totals.foreign.items()):
         click.echo(f"not ours     {jobs} jobs that {name} saw have another webhook, or none")
     for name, trouble in sorted(totals.collectors.items()):
@@ -130,6 +131,11 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
         "oldest unsettled",
     )
     click.echo(table(header, rows, right=range(1, 8)))
+    for balance in (b for b in totals.balances if b.discarded):
+        click.echo(
+            f"\nof {balance.sink}'s dead letters, {balance.discarded} "
+            f"{'was' if balance.discarded == 1 else 'were'} given up"
+        )
     for balance in totals.balances:
         if balance.parked:
             click.echo(
@@ -155,7 +161,8 @@ def _print_sinks(
         lines = [f"{_word(r):<8}  {r.count:>6}  {r.reason}" for r in told]
         if name in balances:
             b = balances[name]
-            others = b.dead_lettered + b.held + b.retrying - sum(r.count for r in told)
+            others = b.dead_lettered - b.discarded + b.held + b.retrying
+            others -= sum(r.count for r in told)
             if others > 0 and len(found) > len(told):
                 lines.append(_and_more(others, found, told))
         if answer is not None:

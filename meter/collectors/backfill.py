@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from meter.collectors.interface import CollectorContext
     from meter.collectors.transcripts import Transcript
 
-__all__ = ["Backfill", "OurJobs"]
+__all__ = ["Backfill", "OurJobs", "walked_at"]
 
 T = TypeVar("T")
 _Found: TypeAlias = AsyncCompleted | AsyncFailed | NotYet | Quarantined | ApiError | None
@@ -298,16 +298,22 @@ class Backfill:
             now=context.clock.now(),
         )
         if isinstance(meaning, Unusable):
-            return self._quarantined(job.id, meaning.reason, transcript)
+            return self._quarantined(job, meaning.reason, transcript)
         return meaning
 
-    def _quarantined(self, identity: str, reason: str, transcript: Transcript) -> Quarantined:
+    def _quarantined(self, job: _Job, reason: str, transcript: Transcript) -> Quarantined:
+        identity = job.id
         self._context.log.warning(
             "backfill.quarantined", extra={"transcript": identity, "reason": reason}
         )
         url = transcript.webhook_url
         query = urlsplit(url).query if isinstance(url, str) else ""
-        payload = {"transcript_id": identity, "query": query, "transcript": facts_of(transcript)}
+        payload = {
+            "transcript_id": identity,
+            "query": query,
+            "occurred_at": job.completed or job.created,
+            "transcript": facts_of(transcript),
+        }
         return Quarantined(
             collector=self._context.name,
             key=f"transcript:{identity}:{query}",
@@ -325,6 +331,11 @@ class Backfill:
         if item.status == "error" and journal.find(failed) is not None:
             return True
         return journal.is_quarantined(self._context.name, item.id)
+
+
+def walked_at(cursor: str) -> datetime:
+    """Return when the last complete walk began, UTC, by what the journal keeps of it."""
+    return datetime.fromisoformat(msgspec.json.decode(cursor)["began"])
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

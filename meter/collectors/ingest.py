@@ -61,7 +61,11 @@ class IngestOptions(Options):
 
 
 class IngestCollector(Collector):
-    """Takes facts over HTTP from whoever has the secret."""
+    """Takes facts over HTTP from whoever has the secret.
+
+    Attributes:
+        invalid: how many items were refused in this run, in requests that were taken.
+    """
 
     type = "ingest"
     Options = IngestOptions
@@ -70,6 +74,7 @@ class IngestCollector(Collector):
     def __init__(self, options: IngestOptions, context: CollectorContext) -> None:
         """Prepare what every request needs."""
         super().__init__(options, context)
+        self.invalid = 0
         self._sessions = SessionItems(
             context.name, journal=context.journal, intake=context.intake, clock=context.clock
         )
@@ -119,6 +124,7 @@ class IngestCollector(Collector):
         except JournalUnavailable as error:
             self.context.log.error("ingest.unsaved", extra={"error": str(error)})  # noqa: TRY400  the text is enough
             return _UNWRITABLE
+        self.invalid += sum(answer.status == "invalid" for answer in answers)
         return Response(200, _encode({"results": answers}))
 
     # -- facts -------------------------------------------------------------------------------

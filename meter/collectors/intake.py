@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from meter.events import Event, StreamAbandoned, StreamTerminated
 from meter.journal import Recorded
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from meter.journal import Journal, NewSession, Quarantined, Session
+    from meter.journal import Journal, NewAct, NewSession, Quarantined, Session
     from meter.plugins import Plugins
     from meter.streaming import Termination
 
@@ -23,15 +25,21 @@ __all__ = ["Intake"]
 E = TypeVar("E", bound=Event)
 
 _log = logging.getLogger("meter.collectors")
+_PLACE: Final = attrgetter("collector", "kind")
 
 
 class Intake:
-    """Records what collectors find, once, and tells the plugins that watch."""
+    """Records what collectors find, once, and tells the plugins that watch.
+
+    Attributes:
+        counted: how many events came in this run, by collector, kind and what became of each.
+    """
 
     def __init__(self, journal: Journal, plugins: Plugins) -> None:
         """Stand between the collectors and a journal."""
         self._journal = journal
         self._plugins = plugins
+        self.counted: Counter[tuple[str, str, Recorded]] = Counter()
         self._enriches = plugins.has("meter_enrich_event")
         self._observed = plugins.has("meter_event_recorded")
 
@@ -43,6 +51,7 @@ class Intake:
         """
         offered = [self._enriched(event) for event in events]
         answers = await self._journal.append(offered)
+        self._count_all(offered, answers)
         for event, answer in zip(offered, answers, strict=True):
             self._announce(event, answer)
         return answers
@@ -54,14 +63,31 @@ class Intake:
         *,
         event: Event | None = None,
         quarantined: Quarantined | None = None,
+        about: str | None = None,
     ) -> Recorded | None:
-        """Close a receipt with what it became, in one transaction; durable when this returns."""
+        """Close a receipt with what it became, in one transaction; durable when this returns.
+
+        `about` is the id of the event that it speaks of, where it became none.
+        """
         offered = None if event is None else self._enriched(event)
         answer = await self._journal.settle_receipt(
-            receipt_id, outcome, event=offered, quarantined=quarantined
+            receipt_id, outcome, event=offered, quarantined=quarantined, about=about
         )
         if offered is not None:
+            self._count(offered, answer)
             self._announce(offered, answer)
+        return answer
+
+    async def assign(self, entry: int, event: Event, act: NewAct, now: datetime) -> Recorded:
+        """Record the event that something in quarantine turned out to be, and close its entry.
+
+        Raises:
+            NotDone: it is not open any more, or the event would be a conflict; nothing is stored.
+            JournalUnavailable: nothing was stored.
+        """
+        offered = self._enriched(event)
+        answer = await self._journal.aside.assign(entry, offered, now, act)
+        self._announce(offered, answer)
         return answer
 
     async def terminate(
@@ -121,6 +147,7 @@ class Intake:
             )
         )
         answer = await self._journal.sessions.abandon(event)
+        self._count(event, answer)
         self._announce(event, answer)
         return answer
 
@@ -130,6 +157,19 @@ class Intake:
 
     def _enriched(self, event: E) -> E:
         return self._plugins.enrich(event) if self._enriches else event
+
+    def _count_all(self, events: Sequence[Event], answers: list[Recorded]) -> None:
+        """Count a batch; nearly always, all of it is new."""
+        if answers.count(Recorded.RECORDED) == len(answers):
+            for (collector, kind), times in Counter(map(_PLACE, events)).items():
+                self.counted[collector, kind, Recorded.RECORDED] += times
+        else:
+            for event, answer in zip(events, answers, strict=True):
+                self._count(event, answer)
+
+    def _count(self, event: Event, answer: Recorded | None) -> None:
+        if answer is not None:
+            self.counted[event.collector, event.kind, answer] += 1
 
     def _announce(self, event: Event, answer: Recorded | None) -> None:
         if answer is Recorded.CONFLICT:

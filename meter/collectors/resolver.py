@@ -26,7 +26,7 @@ from meter.collectors.transcripts import (
 )
 from meter.errors import InvalidEvent, JournalError
 from meter.events import Event
-from meter.journal import Quarantined, Watched
+from meter.journal import Quarantined, Recorded, Watched
 
 if TYPE_CHECKING:
     from meter.collectors.assemblyai_client import Api
@@ -149,8 +149,11 @@ class Resolver:
     ) -> None:
         context = self._context
         delivered = attribution_of(receipt.query)
-        if self._is_known(transcript_id, fields, delivered.customer_id):
-            await context.intake.settle(receipt.id, "duplicate")
+        kind = self._known_kind(transcript_id, fields, delivered.customer_id)
+        if kind is not None:
+            about = possible_ids(transcript_id)[0]
+            await context.intake.settle(receipt.id, "duplicate", about=about)
+            context.intake.counted[context.name, kind, Recorded.DUPLICATE] += 1
             return
         try:
             transcript = read_transcript(await self._api.transcript(transcript_id))
@@ -161,9 +164,10 @@ class Resolver:
             await self._again(receipt, fields, transcript_id, NotYet(str(error), patient=False))
             return
         await self._fetching_works()
+        attribution = agree(delivered, attribution_of_url(transcript.webhook_url))
         meaning = meaning_of(
             transcript,
-            agree(delivered, attribution_of_url(transcript.webhook_url)),
+            attribution,
             transcript_id=transcript_id,
             collector=context.name,
             occurred_at=receipt.received_at,
@@ -176,18 +180,22 @@ class Resolver:
                 extra={"event_id": meaning.event_id, "outcome": answer.value if answer else ""},
             )
         elif isinstance(meaning, Unusable):
-            facts = {**fields, "transcript": facts_of(transcript)}
+            facts = {
+                **fields,
+                "dimensions": attribution.dimensions,
+                "transcript": facts_of(transcript),
+            }
             await self._quarantine(receipt, meaning.reason, facts, transcript_id)
         else:
             await self._again(receipt, fields, transcript_id, meaning)
 
-    def _is_known(
+    def _known_kind(
         self, transcript_id: str, fields: dict[str, Any], customer_id: str | None
-    ) -> bool:
-        """Tell whether this very fact is recorded already, so that no fetch is needed."""
+    ) -> str | None:
+        """Return the kind of this very fact if it is recorded already: no fetch is needed."""
         completed, failed = possible_ids(transcript_id)
         event = self._journal.find(failed if fields.get("status") == "error" else completed)
-        return event is not None and event.customer_id == customer_id
+        return event.kind if event is not None and event.customer_id == customer_id else None
 
     async def _fetch_failed(
         self, receipt: Receipt, fields: dict[str, Any], transcript_id: str, error: ApiError
@@ -273,7 +281,8 @@ class Resolver:
             provider_id=transcript_id,
             fetched=fetched,
         )
-        await self._context.intake.settle(receipt.id, "quarantined", quarantined=item)
+        about = possible_ids(transcript_id)[0] if transcript_id else None
+        await self._context.intake.settle(receipt.id, "quarantined", quarantined=item, about=about)
 
     def _pause(self, seconds: float) -> None:
         self._pause_until = max(self._pause_until, self._context.clock.monotonic() + seconds)

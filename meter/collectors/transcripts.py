@@ -181,9 +181,11 @@ def facts_of(transcript: Transcript) -> dict[str, Any]:
         "id": _plain(transcript.id),
         "status": _plain(transcript.status),
         "audio_duration": _plain(transcript.audio_duration),
-        "speech_model_used": _plain(transcript.speech_model_used),
+        "speech_model_used": _text(transcript.speech_model_used) or _plain(transcript.speech_model),
         "language_code": _plain(transcript.language_code),
         "features": _features(transcript),
+        "audio_channels": _count(transcript.audio_channels),
+        "error": scrubbed(transcript.error),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
     from meter.config import Config, SinkConfig
     from meter.plugins import Plugins
 
-__all__ = ["UNSET", "as_json", "naming", "pipelines_file", "read_config", "sink_named"]
+__all__ = [
+    "UNSET",
+    "as_json",
+    "file_apart",
+    "naming",
+    "pipelines_file",
+    "read_config",
+    "sink_named",
+]
 
 DEFAULT_FILE: Final = "pipelines.yaml"
 
@@ -53,6 +62,13 @@ def read_config(path: Path, plugins: Plugins, *, looking: bool = False) -> Confi
 def naming(path: Path) -> str:
     """Return what a command line needs to name the same file: nothing for the default one."""
     return "" if str(path) == DEFAULT_FILE else f" {shlex.quote(str(path))}"
+
+
+def file_apart(arguments: Sequence[str]) -> tuple[list[str], Path]:
+    """Tell the pipelines file from what stands before it: the last one, if it names a YAML file."""
+    if arguments and arguments[-1].endswith((".yaml", ".yml")):
+        return list(arguments[:-1]), Path(arguments[-1])
+    return list(arguments), Path(DEFAULT_FILE)
 
 
 def sink_named(config: Config, name: str) -> SinkConfig:

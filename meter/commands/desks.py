@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.config import Config, SinkConfig, Start
     from meter.events import Event
-    from meter.journal import Journal, SinkRow
+    from meter.journal import ExceptionRow, Journal, SinkRow
     from meter.plugins import Plugins
     from meter.sinks import SinkContext, StateWrite
 
@@ -125,7 +125,7 @@ class SinkDesk:
             for row in rows:
                 if row.offset > checkpoint:
                     return
-                yield Standing(row.event, row.state, row.reason)
+                yield Standing(row.event, _where(row), row.reason)
             after = (rows[-1].sink, rows[-1].offset)
 
     def _below(self, skipped: int, checkpoint: int) -> Iterator[Standing]:
@@ -151,7 +151,7 @@ class SinkDesk:
                 row = set_aside.get(entry.offset)
                 if row is not None:
                     reason = "" if row.state == "delivered" else row.reason
-                    yield Standing(entry.event, row.state, reason)
+                    yield Standing(entry.event, _where(row), reason)
                 elif entry.offset not in filtered:
                     yield Standing(entry.event, "delivered")
             at = end
@@ -249,6 +249,11 @@ class SinkDesk:
         finally:
             journal.close()
         return True
+
+
+def _where(row: ExceptionRow) -> Where:
+    """Return where it stands; what a person gave up is a dead letter still, for who adds up."""
+    return "dead" if row.state == "discarded" else row.state
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from meter.config.models import (
     SinkConfig,
     Start,
 )
+from meter.config.rates import RateCard, RatesOptions
 
 if TYPE_CHECKING:
     from meter.plugins import Plugins
@@ -27,6 +28,8 @@ __all__ = [
     "Fault",
     "PipelineConfig",
     "PluginFaults",
+    "RateCard",
+    "RatesOptions",
     "ServerOptions",
     "SinkConfig",
     "Start",

@@ -25,7 +25,7 @@ __all__ = ["load_config", "required_variables"]
 MAX_BYTES: Final = 1_048_576
 """A pipelines file is some kilobytes; beyond this it is something else."""
 
-_SECTIONS: Final = ("journal", "server", "collectors", "sinks", "pipelines")
+_SECTIONS: Final = ("journal", "server", "collectors", "sinks", "pipelines", "rates")
 
 
 def load_config(
@@ -104,9 +104,10 @@ def _config(document: Document, path: Path, plugins: Plugins, home: Home) -> Con
     collectors = reader.collectors(root.get("collectors"), plugins.collectors)
     sinks = reader.sinks(root.get("sinks"), plugins.sinks)
     pipelines = reader.pipelines(root.get("pipelines"), root)
+    rates = reader.rates(root.get("rates"))
     _distinct_places(document, journal, sinks)
     _distinct_paths(document, collectors)
-    config = Config(path, home.folder, journal, server, collectors, sinks, pipelines)
+    config = Config(path, home.folder, journal, server, collectors, sinks, pipelines, rates)
     return None if document.faults else _with_warnings(document, config)
 
 

@@ -16,6 +16,7 @@ from meter.sinks import Duration, Options, Secret
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from meter.config.rates import RatesOptions
     from meter.plugins import Extension
     from meter.sinks import Sink
 
@@ -66,6 +67,12 @@ class ServerOptions(Options):
         None,
         description="What `POST /v1/tokens` asks for as `Authorization: Bearer <secret>`; without "
         "it that path is off.",
+    )
+    metrics_secret: Annotated[Secret | None, AfterValidator(_not_empty)] = Field(
+        None,
+        description="What `GET /metrics` asks for as `Authorization: Bearer <secret>`, from "
+        "everywhere; the admin secret is taken too. Without it, this machine reads it freely, and "
+        "others need the admin secret.",
     )
     max_concurrency: int = Field(
         512, ge=1, description="Requests served at once; beyond it comes 503 with Retry-After."
@@ -141,6 +148,7 @@ class Config:
         collectors: by name, in the file's order.
         sinks: by name, in the file's order.
         pipelines: by name, in the file's order.
+        rates: `rates:`; None without.
         warnings: what is allowed but hardly meant, each with its place.
     """
 
@@ -151,4 +159,5 @@ class Config:
     collectors: dict[str, CollectorConfig]
     sinks: dict[str, SinkConfig]
     pipelines: dict[str, PipelineConfig]
+    rates: RatesOptions | None = None
     warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from pydantic.errors import PydanticUserError
 
 from meter.config.conditions import DIMENSIONS, FIELDS
 from meter.config.models import DEFAULT_JOURNAL, PipelineConfig, ServerOptions
+from meter.config.rates import RatesOptions
 from meter.config.sections import NAME
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def json_schema(plugins: Plugins) -> Schema:
     definitions: Schema = {"condition": _condition()}
     server = _model(ServerOptions, "server", definitions)
     pipeline = _pipeline(definitions)
+    rates = _model(RatesOptions, "rates", definitions)
     schema: Schema = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "meter pipelines",
@@ -67,6 +69,7 @@ def json_schema(plugins: Plugins) -> Schema:
                 {"oneOf": _entries(plugins.sinks, definitions, {"start": _START})},
             ),
             "pipelines": _section("Which collectors feed which sinks, by name.", pipeline),
+            "rates": {**rates, "type": ["object", "null"]},
         },
         "required": ["collectors", "sinks", "pipelines"],
         "additionalProperties": False,

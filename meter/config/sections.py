@@ -16,6 +16,7 @@ from meter.config.models import (
     SinkConfig,
     Start,
 )
+from meter.config.rates import RatesOptions
 from meter.config.validation import validated
 from meter.errors import PluginError
 from meter.sinks import Options
@@ -59,6 +60,14 @@ class Reader:
         return (
             validated(self.document, ServerOptions, value or {}, path, self.home) or ServerOptions()
         )
+
+    def rates(self, value: Value) -> RatesOptions | None:
+        """Read `rates:`; None when there are none, or faults."""
+        path = ("rates",)
+        if value is None or isinstance(value, dict):
+            return validated(self.document, RatesOptions, value, path, self.home) if value else None
+        self._expected(path, "a mapping, such as {currency: USD, cost: …}")
+        return None
 
     def collectors(self, value: Value, types: Types[Any]) -> dict[str, CollectorConfig]:
         """Read `collectors:`."""

@@ -12,6 +12,7 @@ from meter.delivery.worker import SinkWorker
 if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.config import Config
+    from meter.delivery.figures import SinkFigures
     from meter.journal import Journal
     from meter.plugins import Plugins
 
@@ -36,6 +37,10 @@ class Delivery:
             )
             for sink in config.sinks.values()
         ]
+
+    def figures(self) -> dict[str, SinkFigures]:
+        """Return what each sink's worker has done in this run, by the sink's name."""
+        return {worker.name: worker.figures for worker in self._workers}
 
     def start(self) -> None:
         """Start every worker, and what looks after them."""

@@ -18,7 +18,9 @@ __all__ = ["batch_of", "offered"]
 
 
 def batch_of(
-    entries: Sequence[StoredEvent | SetAside], checkpoint: int, purpose: Literal["new", "retry"]
+    entries: Sequence[StoredEvent | SetAside],
+    checkpoint: int,
+    purpose: Literal["new", "retry", "replay"],
 ) -> Batch:
     """Return a batch of these events, in this order."""
     return Batch(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from meter.backoff import delay
+from meter.delivery.figures import SinkFigures
 from meter.delivery.reports import settlement_for, settlement_for_tending
 from meter.errors import MeterError
 from meter.journal import Retry, Settlement
@@ -35,6 +36,7 @@ class Outcomes:
     Attributes:
         checkpoint: every offset up to it is settled, or has an exception row.
         last_success: when the sink last took something in this run; None before it did.
+        figures: what was stored of it in this run.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Outcomes:
         """Stand ready; the worker sets the checkpoint when the sink is open."""
         self.checkpoint = 0
         self.last_success: datetime | None = None
+        self.figures = SinkFigures()
         self._sink = sink
         self._journal = journal
         self._plugins = plugins
@@ -129,7 +132,7 @@ class Outcomes:
         """Keep an event for later, or give it up if the sink took others since it last failed."""
         now, attempts = self._clock.now(), entry.attempts + 1
         took_others = self.last_success is not None and self.last_success > entry.tried_at
-        settlement = Settlement(self._sink, "retry", None, now)
+        settlement = Settlement(self._sink, batch.purpose, None, now)
         if attempts >= MAX_ATTEMPTS and took_others:
             reason = f"failed {attempts} times while the sink took others: {describe(error)}"
             settlement = replace(settlement, rejected={entry.offset: reason})
@@ -141,6 +144,7 @@ class Outcomes:
 
     def _commit(self, settlement: Settlement) -> None:
         self._journal.settle(settlement).wait()
+        self.figures.count(settlement)
         if settlement.checkpoint is not None:
             self.checkpoint = settlement.checkpoint
 

@@ -105,6 +105,7 @@ class SinkWorker:
             log=self._logger,
             plugin=str(config.extension.plugin),
         )
+        self.figures = self._outcomes.figures
 
     # -- from other threads ----------------------------------------------------------------
 
@@ -231,16 +232,23 @@ class SinkWorker:
         if not due:
             return False
         entries = {entry.offset: entry for entry in due}
-        for part, answer in self._offer(sink, batch_of(due, self._outcomes.checkpoint, "retry")):
-            if isinstance(answer, Exception):
-                self._outcomes.failed_again(part, answer, entries[part.offsets[0]])
-            else:
-                self._took(part, answer, ())
+        for purpose in ("retry", "replay"):
+            some = [entry for entry in due if entry.replay == (purpose == "replay")]
+            if not some:
+                continue
+            for part, answer in self._offer(
+                sink, batch_of(some, self._outcomes.checkpoint, purpose)
+            ):
+                if isinstance(answer, Exception):
+                    self._outcomes.failed_again(part, answer, entries[part.offsets[0]])
+                else:
+                    self._took(part, answer, ())
         return True
 
     def _offer(self, sink: Sink, batch: Batch) -> Iterable[tuple[Batch, Report | Exception]]:
         def deliver(part: Batch) -> Report:
-            with self._calls.noted("deliver", len(part.events)):
+            noted = self._calls.noted("deliver", len(part.events))
+            with noted, self.figures.batches.timed():
                 return self._plugins.deliver(sink, part)
 
         return offered(deliver, batch, self._logger)
@@ -371,6 +379,7 @@ class SinkWorker:
         retry_after = error.retry_after if isinstance(error, RetryableSinkError) else None
         self._close()  # whatever state it is in, opening repairs it
         seconds = self._backoff.fail(retry_after)
+        self.figures.failures += 1
         why, whose = describe(error), self._troubles.whose(error)
         expected = isinstance(error, SinkError | JournalError) or blamed(error)
         self._troubles.tell(why if expected else f"plugin {whose}: {why}")

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meter.errors import JournalError
-from meter.journal.exceptions import ExceptionRow, Exceptions, ExceptionState, Place, Reason
+from meter.journal.acts import Act, Acts, NewAct
+from meter.journal.aside import Aside, Entry, NotDone
+from meter.journal.exceptions import (
+    Delivered,
+    ExceptionRow,
+    Exceptions,
+    ExceptionState,
+    Place,
+    Reason,
+)
 from meter.journal.interface import Journal
 from meter.journal.records import (
     Balance,
@@ -23,20 +32,32 @@ from meter.journal.records import (
     Ticket,
     Watched,
 )
+from meter.journal.search import STATES, Came, Search, State, Wanted
 from meter.journal.sessions import NewSession, Opening, Session, Sessions, SessionState
+from meter.journal.standing import Commits, Standing, Waiting
 
 if TYPE_CHECKING:
     from meter.clock import Clock
 
 __all__ = [
+    "STATES",
+    "Act",
+    "Acts",
+    "Aside",
     "Balance",
+    "Came",
+    "Commits",
+    "Delivered",
+    "Entry",
     "ExceptionRow",
     "ExceptionState",
     "Exceptions",
     "Journal",
     "JournalTotals",
+    "NewAct",
     "NewReceipt",
     "NewSession",
+    "NotDone",
     "Opening",
     "Place",
     "Quarantined",
@@ -44,14 +65,19 @@ __all__ = [
     "Receipt",
     "Recorded",
     "Retry",
+    "Search",
     "Session",
     "SessionState",
     "Sessions",
     "SetAside",
     "Settlement",
     "SinkRow",
+    "Standing",
+    "State",
     "StoredEvent",
     "Ticket",
+    "Waiting",
+    "Wanted",
     "Watched",
     "open_journal",
 ]

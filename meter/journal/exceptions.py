@@ -1,25 +1,27 @@
 """The exceptions to the sinks' checkpoints: what is below one and not settled, or was not once.
 
 An exception is `retrying` (offered again when due), `held` (as `retrying`, but what it waits for
-is a person or a mapping), `dead` (a dead letter), or `delivered` in the end.
+is a person or a mapping), `dead` (a dead letter), `discarded` (a dead letter that a person gave up:
+nothing is to be done about it), or `delivered` in the end.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from meter.events import Event
+    from meter.journal.acts import NewAct
     from meter.journal.records import SetAside, SinkRow, Ticket
     from meter.sinks import StateWrite
 
-__all__ = ["ExceptionRow", "ExceptionState", "Exceptions", "Place", "Reason"]
+__all__ = ["Delivered", "ExceptionRow", "ExceptionState", "Exceptions", "Place", "Reason"]
 
-ExceptionState = Literal["retrying", "held", "dead", "delivered"]
+ExceptionState = Literal["retrying", "held", "dead", "discarded", "delivered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class ExceptionRow:
         next_at: when it is due; None when nothing more happens by itself.
         put_off: it is retrying only because the sink wants it again at that time (`later`):
             nothing has gone wrong.
+        replay: it was delivered once, and a person has it delivered again.
     """
 
     sink: str
@@ -45,6 +48,7 @@ class ExceptionRow:
     changed_at: datetime
     next_at: datetime | None
     put_off: bool = False
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,23 @@ class Place:
     sink: str
     state: str
     row: ExceptionRow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One delivery to a sink: when, of what, and with how many events.
+
+    Attributes:
+        purpose: `start` (it was offered nothing), `new`, `retry` or `replay`.
+        first, last: the range of offsets that it was about.
+        delivered: how many events the sink took.
+    """
+
+    at: datetime
+    purpose: str
+    first: int
+    last: int
+    delivered: int
 
 
 class Exceptions(ABC):
@@ -118,8 +139,35 @@ class Exceptions(ABC):
         """
 
     @abstractmethod
-    def redrive(self, sink: str, wanted: Collection[int], now: datetime) -> Ticket[int]:
-        """Offer dead letters again, by offset; answers how many were dead."""
+    def redrive(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct | None = None
+    ) -> Ticket[int]:
+        """Offer dead letters again, by offset, discarded ones too; answers how many there were."""
+
+    @abstractmethod
+    def discard(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct
+    ) -> Ticket[int]:
+        """Give up dead letters, by offset; answers how many were dead.
+
+        In the balance they stay dead letters.
+        """
+
+    @abstractmethod
+    def replay(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct
+    ) -> Ticket[list[int]]:
+        """Offer delivered events again, by offset, as a replay; answers which were delivered.
+
+        As `recall`, but the sink is told that it had them (`Batch.purpose`).
+        """
+
+    @abstractmethod
+    def deliveries(self, sink: str, offset: int) -> Sequence[Delivered]:
+        """Return the deliveries to a sink that an event was in, the oldest first.
+
+        The first that offered it, and those that delivered it later.
+        """
 
     @abstractmethod
     def rows(

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from meter.events import Event
+    from meter.journal.acts import Acts
+    from meter.journal.aside import Aside
     from meter.journal.exceptions import Exceptions
     from meter.journal.records import (
         JournalTotals,
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
         Ticket,
         Watched,
     )
+    from meter.journal.rollup import Rollup
+    from meter.journal.search import Search
     from meter.journal.sessions import Sessions
+    from meter.journal.standing import Commits, Standing
     from meter.sinks import SinkState
 
 __all__ = ["Journal"]
@@ -42,6 +47,16 @@ class Journal(ABC):
     """The streaming sessions."""
     exceptions: Exceptions
     """What is below a sink's checkpoint and not settled."""
+    acts: Acts
+    """What people did."""
+    aside: Aside
+    """What is in quarantine, for people."""
+    search: Search
+    """Finds events."""
+    commits: Commits
+    """What this process has committed."""
+    rollup: Rollup
+    """Billed usage, added up."""
 
     # -- events ------------------------------------------------------------------------
 
@@ -97,8 +112,12 @@ class Journal(ABC):
         *,
         event: Event | None = None,
         quarantined: Quarantined | None = None,
+        about: str | None = None,
     ) -> Ticket[Recorded | None]:
-        """Close a receipt together with what it became, in one transaction."""
+        """Close a receipt together with what it became, in one transaction.
+
+        `about` is the id of the event that it speaks of, where it became none.
+        """
 
     @abstractmethod
     def retry_receipt(
@@ -187,6 +206,10 @@ class Journal(ABC):
     @abstractmethod
     def totals(self) -> JournalTotals:
         """Count everything, from one consistent moment."""
+
+    @abstractmethod
+    def standing(self) -> Standing:
+        """Tell how it stands, at a cost that does not grow with its events: for gauges."""
 
     @abstractmethod
     def probe(self) -> Ticket[None]:

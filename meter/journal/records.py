@@ -151,13 +151,18 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """An event below a sink's checkpoint that is not settled: retrying or held, and due."""
+    """An event below a sink's checkpoint that is not settled: retrying or held, and due.
+
+    Attributes:
+        replay: it was delivered once, and a person has it delivered again.
+    """
 
     offset: int
     event: Event
     state: str
     attempts: int
     tried_at: datetime
+    replay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,7 @@ class Balance:
             recorded, UTC; None when all is settled.
         parked: why the sink stopped until a person acts, or None.
         trouble: why it fails as a whole, while it is tried again by itself; or None.
+        discarded: how many of the dead-lettered ones a person has given up.
     """
 
     sink: str
@@ -234,6 +240,7 @@ class Balance:
     oldest_unsettled: datetime | None
     parked: str | None
     trouble: str | None = None
+    discarded: int = 0
 
     @property
     def accounted(self) -> int:

@@ -214,7 +214,11 @@ def put_quarantined(
             "INSERT INTO quarantine"
             " (collector, key, reason, provider_id, payload, fetched, first_at, last_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at"
+            " ON CONFLICT DO UPDATE SET times = times + 1, last_at = excluded.last_at,"
+            # What the provider told at last says more than that it did not.
+            " reason = iif(fetched, reason, excluded.reason),"
+            " payload = iif(fetched, payload, excluded.payload),"
+            " fetched = max(fetched, excluded.fetched)"
             " RETURNING times",
             (
                 item.collector,

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from meter.events import decode_event
 from meter.journal import offsets, sqlite_sinks
 from meter.journal.exceptions import (
+    Delivered,
     ExceptionRow,
     Exceptions,
     Place,
     Reason,
 )
 from meter.journal.records import SetAside, SinkRow
+from meter.journal.sqlite_acts import note
 from meter.journal.sqlite_events import from_micros, to_micros
+from meter.journal.sqlite_state import write_state
 
 if TYPE_CHECKING:
+    from meter.journal.acts import NewAct, What
     from meter.journal.records import Ticket
     from meter.sinks import StateWrite
 
@@ -30,7 +34,7 @@ Call = Callable[[Callable[[sqlite3.Connection], T]], "Ticket[T]"]
 
 _COLUMNS: Final = (
     "x.sink, x.offset, e.body, x.state, x.reason, x.attempts, x.first_at, x.changed_at, x.next_at,"
-    " x.put_off"
+    " x.put_off, x.replay"
 )
 _IN_ORDER: Final = (
     f"SELECT {_COLUMNS} FROM exceptions x JOIN events e USING (offset)"  # noqa: S608  because only a constant of ours is put in
@@ -64,9 +68,9 @@ class SqliteExceptions(Exceptions):
     def due(self, sink: str, now: datetime, limit: int) -> list[SetAside]:
         """Return what is due; see `Exceptions.due`."""
         return [
-            SetAside(offset, decode_event(body), state, attempts, from_micros(tried))
-            for offset, body, state, attempts, tried in self._select(
-                "SELECT x.offset, e.body, x.state, x.attempts, x.changed_at"
+            SetAside(offset, decode_event(body), state, attempts, from_micros(tried), bool(replay))
+            for offset, body, state, attempts, tried, replay in self._select(
+                "SELECT x.offset, e.body, x.state, x.attempts, x.changed_at, x.replay"
                 " FROM exceptions x JOIN events e USING (offset)"
                 " WHERE x.sink = ? AND x.state IN ('retrying', 'held') AND x.next_at <= ?"
                 " ORDER BY x.next_at, x.offset LIMIT ?",
@@ -106,25 +110,84 @@ class SqliteExceptions(Exceptions):
         wanted, writes = dict(reasons), list(state)
 
         def run(connection: sqlite3.Connection) -> list[str]:
-            sqlite_sinks.write_state(connection, writes)
+            write_state(connection, writes)
             return sqlite_sinks.recall(connection, sink, wanted, now)
 
         return self._call(run)
 
-    def redrive(self, sink: str, wanted: Collection[int], now: datetime) -> Ticket[int]:
+    def redrive(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct | None = None
+    ) -> Ticket[int]:
         """Offer dead letters again; see `Exceptions.redrive`."""
         at = to_micros(now)
         those = json.dumps(sorted(wanted))
 
         def run(connection: sqlite3.Connection) -> int:
-            return connection.execute(
+            rows = connection.execute(
                 "UPDATE exceptions SET state = 'retrying', changed_at = ?, next_at = ?, put_off = 0"
-                " WHERE sink = ? AND state = 'dead'"
-                " AND offset IN (SELECT value FROM json_each(?))",
+                " WHERE sink = ? AND state IN ('dead', 'discarded')"
+                " AND offset IN (SELECT value FROM json_each(?)) RETURNING offset",
                 (at, at, sink, those),
-            ).rowcount
+            ).fetchall()
+            return _noted(connection, act, "retry", now, sink, rows)
 
         return self._call(run)
+
+    def discard(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct
+    ) -> Ticket[int]:
+        """Give up dead letters; see `Exceptions.discard`."""
+        those = json.dumps(sorted(wanted))
+
+        def run(connection: sqlite3.Connection) -> int:
+            rows = connection.execute(
+                "UPDATE exceptions SET state = 'discarded', changed_at = ?"
+                " WHERE sink = ? AND state = 'dead'"
+                " AND offset IN (SELECT value FROM json_each(?)) RETURNING offset",
+                (to_micros(now), sink, those),
+            ).fetchall()
+            return _noted(connection, act, "discard", now, sink, rows)
+
+        return self._call(run)
+
+    def replay(
+        self, sink: str, wanted: Collection[int], now: datetime, act: NewAct
+    ) -> Ticket[list[int]]:
+        """Offer delivered events again, as a replay; see `Exceptions.replay`."""
+        those = sorted(wanted)
+
+        def run(connection: sqlite3.Connection) -> list[int]:
+            words = f"replayed by {act.who}" + (f": {act.reason}" if act.reason else "")
+            found = [
+                offset
+                for offset in those
+                if sqlite_sinks.recall_one(connection, sink, offset, words, now, replay=True)
+            ]
+            _noted(connection, act, "replay", now, sink, [(offset,) for offset in found])
+            return found
+
+        return self._call(run)
+
+    def deliveries(self, sink: str, offset: int) -> list[Delivered]:
+        """Return the deliveries that an event was in; see `Exceptions.deliveries`."""
+        columns = "at, purpose, first_offset, last_offset, delivered"
+        new = self._select(
+            f"SELECT id, last_offset, {columns} FROM deliveries WHERE sink = ?"  # noqa: S608  because only a constant of ours is put in
+            " AND first_offset <= ? AND purpose IN ('start', 'new')"
+            " ORDER BY first_offset DESC LIMIT 1",
+            (sink, offset),
+        )
+        if not new or new[0][1] < offset:
+            return []
+        again = self._select(
+            f"SELECT offsets, {columns} FROM deliveries WHERE sink = ? AND id > ?"  # noqa: S608  because only a constant of ours is put in
+            " AND first_offset <= ? AND last_offset >= ? AND offsets IS NOT NULL ORDER BY id",
+            (sink, new[0][0], offset, offset),
+        )
+        rows = [new[0][2:]] + [
+            r[1:] for r in again if any(offset in o for o in offsets.unpack(r[0]))
+        ]
+        return [Delivered(from_micros(at), *rest) for at, *rest in rows]
 
     def rows(
         self,
@@ -213,7 +276,7 @@ class SqliteExceptions(Exceptions):
 
 
 def _row(row: tuple[Any, ...]) -> ExceptionRow:
-    sink, offset, body, state, reason, attempts, first_at, changed_at, next_at, put_off = row
+    sink, offset, body, state, reason, attempts, first_at, changed_at, next_at, *flags = row
     return ExceptionRow(
         sink,
         offset,
@@ -224,5 +287,19 @@ def _row(row: tuple[Any, ...]) -> ExceptionRow:
         from_micros(first_at),
         from_micros(changed_at),
         None if next_at is None else from_micros(next_at),
-        bool(put_off),
+        *map(bool, flags),
     )
+
+
+def _noted(
+    connection: sqlite3.Connection,
+    act: NewAct | None,
+    what: What,
+    now: datetime,
+    sink: str,
+    rows: Sequence[tuple[int]],
+) -> int:
+    """Record the act, if anything was done; answer to how many events."""
+    if act is not None and rows:
+        note(connection, act, what, now, sink=sink, touched=[offset for (offset,) in rows])
+    return len(rows)

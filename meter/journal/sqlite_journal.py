@@ -14,17 +14,24 @@ from meter.errors import JournalError, JournalUnavailable
 from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks
 from meter.journal.interface import Journal
 from meter.journal.lock import RunLock, is_locked
-from meter.journal.records import JournalTotals, Ticket
+from meter.journal.sqlite_acts import SqliteActs
+from meter.journal.sqlite_aside import SqliteAside
 from meter.journal.sqlite_exceptions import SqliteExceptions
+from meter.journal.sqlite_follower import Follower
+from meter.journal.sqlite_rollup import SqliteRollup
 from meter.journal.sqlite_schema import prepare
+from meter.journal.sqlite_search import SqliteSearch
 from meter.journal.sqlite_sessions import SqliteSessions
-from meter.journal.sqlite_sinks import SqliteSinkState
+from meter.journal.sqlite_standing import SqliteStandings
+from meter.journal.sqlite_state import SqliteSinkState
+from meter.journal.sqlite_totals import totals
 from meter.journal.sqlite_writer import GroupWriter
 
 if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.events import Event
     from meter.journal.records import (
+        JournalTotals,
         NewReceipt,
         Quarantined,
         Receipt,
@@ -32,8 +39,10 @@ if TYPE_CHECKING:
         Settlement,
         SinkRow,
         StoredEvent,
+        Ticket,
         Watched,
     )
+    from meter.journal.standing import Standing
 
 __all__ = ["SqliteJournal"]
 
@@ -89,6 +98,15 @@ class SqliteJournal(Journal):
             raise
         self.sessions = SqliteSessions(self._select, self._writer.call, clock)
         self.exceptions = SqliteExceptions(self._select, self._writer.call)
+        self.acts = SqliteActs(self._select)
+        self.aside = SqliteAside(self._select, self._writer.call)
+        self.search = SqliteSearch(self._select)
+        self.commits = self._writer.commits
+        self._standings = SqliteStandings(path)
+        self.rollup = SqliteRollup(self._snapshot, self._writer.call)
+        self._follower = Follower(self.rollup)
+        if run:
+            self._writer.listeners.append(self._follower.notice)
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
@@ -175,11 +193,12 @@ class SqliteJournal(Journal):
         *,
         event: Event | None = None,
         quarantined: Quarantined | None = None,
+        about: str | None = None,
     ) -> Ticket[Recorded | None]:
         """Close a receipt together with what it became, in one transaction."""
         now = self._clock.now()
         return self._writer.call(
-            lambda c: sqlite_receipts.settle(c, receipt_id, outcome, event, quarantined, now)
+            lambda c: sqlite_receipts.settle(c, receipt_id, outcome, event, quarantined, now, about)
         )
 
     def retry_receipt(
@@ -289,37 +308,13 @@ class SqliteJournal(Journal):
 
     def totals(self) -> JournalTotals:
         """Count everything, from one consistent moment."""
-        with self._snapshot() as c:
-            (oldest,) = c.execute(
-                "SELECT min(received_at) FROM receipts WHERE state = 'open'"
-            ).fetchone()
-            return JournalTotals(
-                events=dict(c.execute("SELECT kind, n FROM event_counts")),
-                receipts=dict(
-                    c.execute("SELECT coalesce(outcome, state), count(*) FROM receipts GROUP BY 1")
-                ),
-                quarantined=dict(
-                    c.execute(
-                        "SELECT collector, count(*) FROM quarantine WHERE state = 'open' GROUP BY 1"
-                    )
-                ),
-                balances=sqlite_sinks.balances(c),
-                oldest_open_receipt=None if oldest is None else sqlite_events.from_micros(oldest),
-                collectors=dict(
-                    c.execute("SELECT name, trouble FROM collectors WHERE trouble IS NOT NULL")
-                ),
-                foreign=dict(
-                    c.execute(
-                        "SELECT collector, count(*) FROM watched WHERE state = 'foreign' GROUP BY 1"
-                    )
-                ),
-                sessions=dict(
-                    c.execute(
-                        "SELECT state, count(*) FROM sessions"
-                        " WHERE state IN ('open', 'quarantined') GROUP BY 1"
-                    )
-                ),
-            )
+        with self._snapshot() as connection:
+            return totals(connection)
+
+    def standing(self) -> Standing:
+        """Tell how it stands; see `Journal.standing`."""
+        with self._snapshot() as connection:
+            return self._standings.take(connection)
 
     def probe(self) -> Ticket[None]:
         """Commit something harmless; see `Journal.probe`."""
@@ -331,6 +326,7 @@ class SqliteJournal(Journal):
 
     def close(self) -> None:
         """Finish what was submitted, then let go of connections and the lock."""
+        self._follower.stop()
         self._writer.close()
         with self._guard:
             readers, self._readers = self._readers, []

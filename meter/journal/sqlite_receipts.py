@@ -54,8 +54,12 @@ def settle(
     event: Event | None,
     quarantined: Quarantined | None,
     at: datetime,
+    about: str | None = None,
 ) -> Recorded | None:
-    """Close a receipt together with what it became; a settled one stays as it is."""
+    """Close a receipt together with what it became; a settled one stays as it is.
+
+    `about` is the id of the event that it speaks of, where it became none.
+    """
     answer: Recorded | None = None
     if event is not None:
         answer = sqlite_events.insert(connection, event)
@@ -65,7 +69,7 @@ def settle(
     connection.execute(
         "UPDATE receipts SET state = 'settled', outcome = ?, event_id = ?"
         " WHERE id = ? AND state = 'open'",
-        (outcome, event.event_id if event is not None else None, receipt_id),
+        (outcome, event.event_id if event is not None else about, receipt_id),
     )
     return answer
 
@@ -88,10 +92,10 @@ def retry(
 
 
 def is_quarantined(connection: sqlite3.Connection, collector: str, provider_id: str) -> bool:
-    """Tell whether this transcript or session waits in quarantine, its contents known."""
+    """Tell whether this transcript or session waits in quarantine, or was discarded from there."""
     row = connection.execute(
-        "SELECT 1 FROM quarantine WHERE state = 'open' AND provider_id = ? AND collector = ?"
-        " AND fetched",
+        "SELECT 1 FROM quarantine WHERE state IN ('open', 'discarded') AND provider_id = ?"
+        " AND collector = ? AND fetched",
         (provider_id, collector),
     ).fetchone()
     return row is not None

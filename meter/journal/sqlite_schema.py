@@ -161,7 +161,68 @@ ALTER TABLE exceptions ADD COLUMN put_off INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE sinks ADD COLUMN trouble TEXT;
 """
 
-_MIGRATIONS: Final = (_V1, _V2, _V3)
+_V4: Final = """
+-- What was used, added up: sqlite_rollup.py. Every event up to this offset is in it, once.
+CREATE TABLE usage_mark (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    offset INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO usage_mark VALUES (1, 0);
+-- facts: JSON of customer_id, kind, model (or null) and add-ons.
+CREATE TABLE usage_series (id INTEGER PRIMARY KEY, facts TEXT NOT NULL UNIQUE);
+-- Whole seconds and what is beyond them in nanoseconds: no sum of either can overflow.
+CREATE TABLE usage_quarters (
+    bucket INTEGER NOT NULL,                  -- quarters of an hour since 1970, UTC
+    series INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    seconds INTEGER NOT NULL,
+    nanos INTEGER NOT NULL,
+    PRIMARY KEY (bucket, series)
+) WITHOUT ROWID;
+CREATE TABLE usage_days (
+    bucket INTEGER NOT NULL,                  -- days since 1970, UTC
+    series INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    seconds INTEGER NOT NULL,
+    nanos INTEGER NOT NULL,
+    PRIMARY KEY (bucket, series)
+) WITHOUT ROWID;
+CREATE TABLE usage_months (
+    bucket INTEGER NOT NULL,                  -- months since January 1970, UTC
+    series INTEGER NOT NULL,
+    events INTEGER NOT NULL,
+    seconds INTEGER NOT NULL,
+    nanos INTEGER NOT NULL,
+    PRIMARY KEY (bucket, series)
+) WITHOUT ROWID;
+"""
+
+_V5: Final = """
+-- What people did: to which events of which sink, or to what in quarantine, and why.
+CREATE TABLE acts (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    who TEXT NOT NULL,                        -- login@host
+    what TEXT NOT NULL,                       -- retry, discard, replay, assign
+    sink TEXT,
+    entry INTEGER,                            -- the id in quarantine
+    first_offset INTEGER,
+    last_offset INTEGER,
+    offsets TEXT,                             -- ranges '3-7,9'
+    reason TEXT NOT NULL
+);
+CREATE INDEX acts_by_offset ON acts (last_offset) WHERE last_offset IS NOT NULL;
+CREATE INDEX acts_by_entry ON acts (entry) WHERE entry IS NOT NULL;
+-- 1: it was delivered once, and a person has it delivered again.
+ALTER TABLE exceptions ADD COLUMN replay INTEGER NOT NULL DEFAULT 0;
+-- Which offsets a retry or replay delivered: ranges '3-7,9'; of what was new, NULL.
+ALTER TABLE deliveries ADD COLUMN offsets TEXT;
+-- Written when a receipt is settled, never when one comes in.
+CREATE INDEX receipts_by_event ON receipts (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX quarantine_by_fact ON quarantine (provider_id) WHERE provider_id IS NOT NULL;
+"""
+
+_MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)
 """Entry n takes a file from version n to n + 1; entries are never edited once released."""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from meter.events import Event
     from meter.journal.records import Ticket
 
-__all__ = ["SqliteSessions"]
+__all__ = ["SqliteSessions", "open_session"]
 
 T = TypeVar("T")
 Call = Callable[[Callable[[sqlite3.Connection], T]], "Ticket[T]"]
@@ -62,7 +62,7 @@ class SqliteSessions(Sessions):
     def open(self, session: NewSession) -> Ticket[Recorded]:
         """Open a session, and settle its opening; see `Sessions.open`."""
         now = self._clock.now()
-        return self._call(lambda c: _open(c, session, now))
+        return self._call(lambda c: open_session(c, session, now))
 
     def lengthen(self, bounds: Iterable[tuple[str, Decimal]]) -> Ticket[None]:
         """Raise lower bounds; they never sink."""
@@ -239,7 +239,10 @@ def _drop_opening(connection: sqlite3.Connection, opening: int) -> None:
     connection.execute("DELETE FROM openings WHERE id = ?", (opening,))
 
 
-def _open(connection: sqlite3.Connection, session: NewSession, now: datetime) -> Recorded:
+def open_session(
+    connection: sqlite3.Connection, session: NewSession, now: datetime
+) -> Recorded:
+    """Open a session within the caller's transaction; see `Sessions.open`."""
     if session.opening is not None:
         connection.execute("DELETE FROM openings WHERE id = ?", (session.opening,))
     key = _key(session.provider_id)

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from meter.journal import offsets, sqlite_events
 from meter.journal.records import Balance, Settlement, SinkRow
 from meter.journal.sqlite_events import from_micros, to_micros
-from meter.sinks import StateWrite
-
-if TYPE_CHECKING:
-    from meter.journal.records import Ticket
+from meter.journal.sqlite_state import write_state
 
 __all__ = [
     "FILTERED",
-    "SqliteSinkState",
     "balances",
     "hasten",
     "recall",
+    "recall_one",
     "register",
     "rewind",
     "settle",
-    "write_state",
 ]
 
 
@@ -105,22 +100,20 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
     """Write one delivery's outcome: counters, checkpoint, exceptions, audit row, sink state."""
     s = settlement
     at = to_micros(s.at)
+    gained = len(s.delivered)
+    if s.purpose != "new":  # what counts as delivered already changes place, or stays
+        gained = connection.executemany(
+            "UPDATE exceptions SET state = 'delivered', changed_at = ?, next_at = NULL,"
+            " attempts = attempts + 1, replay = 0"
+            " WHERE sink = ? AND offset = ? AND state <> 'delivered'",
+            [(at, s.sink, offset) for offset in s.delivered],
+        ).rowcount
+        gained = max(0, gained) - _delivered_once(connection, s)
     connection.execute(
         "UPDATE sinks SET delivered = delivered + ?, filtered = filtered + ?,"
         " checkpoint = coalesce(?, checkpoint) WHERE name = ?",
-        (
-            0 if s.purpose == "replay" else len(s.delivered),
-            len(s.filtered),
-            s.checkpoint,
-            s.sink,
-        ),
+        (gained, len(s.filtered), s.checkpoint, s.sink),
     )
-    if s.purpose == "retry":
-        connection.executemany(
-            "UPDATE exceptions SET state = 'delivered', changed_at = ?, next_at = NULL,"
-            " attempts = attempts + 1 WHERE sink = ? AND offset = ?",
-            [(at, s.sink, offset) for offset in s.delivered],
-        )
     connection.executemany(
         _HOLD, [(s.sink, o, reason, at, *_HELD_MICROS) for o, reason in s.held.items()]
     )
@@ -143,12 +136,25 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
         hasten(connection, s.sink, s.at, ("retrying", "held"))
 
 
+def _delivered_once(connection: sqlite3.Connection, s: Settlement) -> int:
+    """Count what counts as delivered, and is set aside from now on."""
+    aside = [*s.held, *s.retrying, *s.later, *s.rejected]
+    if not aside:
+        return 0
+    (known,) = connection.execute(
+        "SELECT count(*) FROM exceptions WHERE sink = ? AND state <> 'delivered'"
+        " AND offset IN (SELECT value FROM json_each(?))",
+        (s.sink, json.dumps(aside)),
+    ).fetchone()
+    return len(aside) - int(known)
+
+
 def _note(connection: sqlite3.Connection, s: Settlement, at: int) -> None:
     """Add the row that says which offsets a delivery was about."""
     touched = [*s.delivered, *s.filtered, *s.held, *s.retrying, *s.later, *s.rejected]
     connection.execute(
-        "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO deliveries (sink, purpose, first_offset, last_offset, delivered, filtered, at,"
+        " offsets) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             s.sink,
             s.purpose,
@@ -157,6 +163,7 @@ def _note(connection: sqlite3.Connection, s: Settlement, at: int) -> None:
             len(s.delivered),
             offsets.pack(sorted(s.filtered)),
             at,
+            None if s.purpose == "new" else offsets.pack(sorted(s.delivered)),
         ),
     )
 
@@ -165,27 +172,46 @@ def recall(
     connection: sqlite3.Connection, sink: str, reasons: Mapping[str, str], now: datetime
 ) -> list[str]:
     """Turn delivered events into retrying ones that are due now; answer which were delivered."""
-    at = to_micros(now)
     recalled = []
     for event_id, reason in reasons.items():
         row = connection.execute(
-            "SELECT e.offset, x.state FROM events e JOIN sinks s ON s.name = ?"
-            " LEFT JOIN exceptions x ON x.sink = s.name AND x.offset = e.offset"
-            " WHERE e.event_id = ? AND e.offset <= s.checkpoint",
-            (sink, event_id),
+            "SELECT offset FROM events WHERE event_id = ?", (event_id,)
         ).fetchone()
-        if row is None or row[1] not in (None, "delivered"):
-            continue
-        offset, state = row
-        if state is None and any(
-            any(offsets.within(packed, offset, offset))
-            for (packed,) in connection.execute(FILTERED, (sink, sink, offset, offset))
-        ):
-            continue
-        connection.execute(_SET_ASIDE, (sink, offset, "retrying", reason, 0, at, at, at, 0))
-        connection.execute("UPDATE sinks SET delivered = delivered - 1 WHERE name = ?", (sink,))
-        recalled.append(event_id)
+        if row is not None and recall_one(connection, sink, row[0], reason, now):
+            recalled.append(event_id)
     return recalled
+
+
+def recall_one(
+    connection: sqlite3.Connection,
+    sink: str,
+    offset: int,
+    reason: str,
+    now: datetime,
+    *,
+    replay: bool = False,
+) -> bool:
+    """Turn one event into a retrying one that is due now, if it was delivered; tell if it was."""
+    at = to_micros(now)
+    row = connection.execute(
+        "SELECT x.state FROM sinks s"
+        " LEFT JOIN exceptions x ON x.sink = s.name AND x.offset = ?1"
+        " WHERE s.name = ?2 AND s.checkpoint >= ?1",
+        (offset, sink),
+    ).fetchone()
+    if row is None or row[0] not in (None, "delivered"):
+        return False
+    if row[0] is None and any(
+        any(offsets.within(packed, offset, offset))
+        for (packed,) in connection.execute(FILTERED, (sink, sink, offset, offset))
+    ):
+        return False
+    connection.execute(_SET_ASIDE, (sink, offset, "retrying", reason, 0, at, at, at, 0))
+    connection.execute(
+        "UPDATE exceptions SET replay = ? WHERE sink = ? AND offset = ?", (replay, sink, offset)
+    )
+    connection.execute("UPDATE sinks SET delivered = delivered - 1 WHERE name = ?", (sink,))
+    return True
 
 
 def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
@@ -200,7 +226,7 @@ def rewind(connection: sqlite3.Connection, name: str, wanted: int) -> int:
     checkpoint = max(wanted, int(start))
     connection.execute("DELETE FROM exceptions WHERE sink = ? AND offset > ?", (name, checkpoint))
     connection.execute(
-        "UPDATE exceptions SET state = 'retrying', next_at = 0, put_off = 0,"
+        "UPDATE exceptions SET state = 'retrying', next_at = 0, put_off = 0, replay = 0,"
         " reason = 'the destination went back; offered again'"
         " WHERE sink = ? AND state = 'delivered'",
         (name,),
@@ -267,7 +293,7 @@ def balances(connection: sqlite3.Connection) -> list[Balance]:
             state: (count, first)
             for state, count, first in connection.execute(
                 "SELECT state, count(*), min(offset) FROM exceptions WHERE sink = ?"
-                " AND state IN ('held', 'retrying', 'dead') GROUP BY state",
+                " AND state IN ('held', 'retrying', 'dead', 'discarded') GROUP BY state",
                 (name,),
             )
         }
@@ -275,6 +301,7 @@ def balances(connection: sqlite3.Connection) -> list[Balance]:
             "SELECT count(*) FROM events WHERE offset > ?", (checkpoint,)
         ).fetchone()
         # Offsets follow the order of recording, and exceptions lie below the checkpoint.
+        discarded = places.get("discarded", _NONE)[0]
         unsettled = [places[state][1] for state in ("held", "retrying") if state in places]
         oldest = sqlite_events.read(connection, min(unsettled, default=checkpoint + 1) - 1, 1)
         found.append(
@@ -285,87 +312,14 @@ def balances(connection: sqlite3.Connection) -> list[Balance]:
                 recorded=recorded,
                 delivered=delivered,
                 filtered=filtered,
-                dead_lettered=places.get("dead", _NONE)[0],
+                dead_lettered=places.get("dead", _NONE)[0] + discarded,
                 held=places.get("held", _NONE)[0],
                 retrying=places.get("retrying", _NONE)[0],
                 pending=pending,
                 oldest_unsettled=oldest[0].event.recorded_at if oldest else None,
                 parked=parked,
                 trouble=trouble,
+                discarded=discarded,
             )
         )
     return found
-
-
-def write_state(connection: sqlite3.Connection, writes: Iterable[StateWrite]) -> None:
-    """Apply writes to the state of sinks, in order."""
-    for write in writes:
-        if write.value is None:
-            connection.execute(
-                "DELETE FROM sink_state WHERE scope = ? AND key = ?", (write.scope, write.key)
-            )
-        else:
-            connection.execute(
-                "INSERT INTO sink_state VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET value = excluded.value",
-                (write.scope, write.key, write.value),
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class SqliteSinkState:
-    """`meter.sinks.SinkState` on the journal's own file."""
-
-    scope: str
-    sink_type: str
-    select: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
-    submit: Callable[[Callable[[sqlite3.Connection], None]], Ticket[None]]
-
-    def get(self, key: str) -> str | None:
-        """Return the value under a key, or None."""
-        rows = self.select(
-            "SELECT value FROM sink_state WHERE scope = ? AND key = ?", (self.scope, key)
-        )
-        return str(rows[0][0]) if rows else None
-
-    def get_many(self, keys: Collection[str]) -> dict[str, str]:
-        """Return the values of those keys that are there."""
-        return dict(
-            self.select(
-                "SELECT key, value FROM sink_state WHERE scope = ?"
-                " AND key IN (SELECT value FROM json_each(?))",
-                (self.scope, json.dumps(list(keys))),
-            )
-        )
-
-    def scan(
-        self, prefix: str = "", *, after: str = "", limit: int = 1000
-    ) -> list[tuple[str, str]]:
-        """Return up to `limit` pairs in key order: keys with the prefix, beyond `after`."""
-        # One bound on each side, or SQLite would walk the whole scope.
-        lower, beyond = (after, ">") if after >= prefix else (prefix, ">=")
-        rows = self.select(
-            f"SELECT key, value FROM sink_state WHERE scope = ? AND key {beyond} ?"  # noqa: S608  because only an operator of ours is put in
-            " AND key < ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
-            (self.scope, lower, f"{prefix}\U0010ffff", len(prefix), prefix, limit),
-        )
-        return [(str(key), str(value)) for key, value in rows]
-
-    def put(self, key: str, value: str) -> StateWrite:
-        """Make a write; nothing is stored yet."""
-        return StateWrite(self.scope, key, value)
-
-    def delete(self, key: str) -> StateWrite:
-        """Make a deletion; nothing is stored yet."""
-        return StateWrite(self.scope, key, None)
-
-    def commit(self, writes: Iterable[StateWrite]) -> None:
-        """Store writes in one transaction of their own; durable when this returns."""
-        wanted = list(writes)
-        self.submit(lambda connection: write_state(connection, wanted)).wait()
-
-    def scoped(self, scope: str) -> SqliteSinkState:
-        """Return the state of another scope of this sink's type."""
-        return SqliteSinkState(
-            f"type:{self.sink_type}:{scope}", self.sink_type, self.select, self.submit
-        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from meter.errors import JournalError, JournalUnavailable
 from meter.journal import sqlite_events
 from meter.journal.records import Recorded, Ticket
+from meter.journal.standing import Commits
 
 if TYPE_CHECKING:
     from meter.events import Event
@@ -48,6 +50,7 @@ class GroupWriter:
         self._closing = False
         self._thread: threading.Thread | None = None
         self.listeners: list[Callable[[], None]] = []
+        self.commits = Commits()
 
     # -- producers -----------------------------------------------------------------------
 
@@ -127,6 +130,7 @@ class GroupWriter:
     def _commit(self, group: list[tuple[Any, Ticket[Any]]]) -> tuple[bool, list[_Outcome]]:
         """Run one group as one transaction; on any fault of the store, nothing of it stays."""
         connection = self._connection
+        started = time.perf_counter_ns()
         try:
             self.check_file()
             connection.execute("BEGIN IMMEDIATE")
@@ -143,7 +147,10 @@ class GroupWriter:
                 if isinstance(error, JournalError)
                 else JournalUnavailable(f"{self._path}: {error}; nothing was stored")
             )
+            self.commits.failed += 1
             return False, [(ticket, None, refusal) for _, ticket in group]
+        self.commits.nanos.add(time.perf_counter_ns() - started)
+        self.commits.writes.add(len(group))
         return recorded, outcomes
 
     def _apply(self, group: list[tuple[Any, Ticket[Any]]]) -> tuple[bool, list[_Outcome]]:

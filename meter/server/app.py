@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from meter.errors import ConfigurationError, JournalError
+from meter.errors import ConfigurationError
 from meter.http import BodyTooLarge, Response, Route, SocketRoute
+from meter.server.health import Health
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -43,10 +45,13 @@ _TOO_LARGE: Final = Response(413, b'{"error":"the body is too large"}', headers=
 _BROKEN: Final = Response(
     503, b'{"error":"a fault of ours; please retry"}', headers=((b"retry-after", b"10"),)
 )
-_OWN: Final = ("/healthz", "/readyz")
+_READY: Final = Response(200, b'{"status":"ready"}')
+METRICS_PATH: Final = "/metrics"
+_OWN: Final = ("/healthz", "/readyz", METRICS_PATH)
 """Answered however busy it is: they are asked by those who would restart the process."""
-READY_SECONDS: Final = 1.0
-"""How long an answer of `/readyz` stands, so that asking cannot wear out the disk."""
+_PROXIED: Final = frozenset(
+    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+)
 
 
 class _ClientGone(Exception):
@@ -68,6 +73,16 @@ class _Request:
         """The raw query string."""
         query: bytes = self._scope["query_string"]
         return query
+
+    @property
+    def is_local(self) -> bool:
+        """Tell whether it comes from this machine, and not through a proxy on it."""
+        client = self._scope.get("client")
+        return (
+            client is not None
+            and _is_loopback(client[0])
+            and not any(name in _PROXIED for name, _ in self._scope["headers"])
+        )
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name."""
@@ -101,7 +116,15 @@ class _Request:
 
 
 class App:
-    """Routes requests to collectors, and answers for the process itself."""
+    """Routes requests to collectors, and answers for the process itself.
+
+    Attributes:
+        draining: it is about to go, and not ready any more.
+        answered: how many answers there were, by path and status; paths that nobody has, and what
+            upgrades to a WebSocket, are not told apart or not counted.
+        owners: by path, who has it: `meter`, `collectors.<name>` or `sinks.<name>`.
+        health: whether the journal can be written.
+    """
 
     def __init__(
         self,
@@ -124,21 +147,19 @@ class App:
         self._cap = options.max_body
         self._most = options.max_concurrency
         self._running = 0
-        self._journal = journal
-        self._clock = clock
-        self._ready: tuple[float, Response] | None = None
+        self.health = Health(journal, clock)
         self._paths: dict[str, dict[str, Handler]] = {}
-        owners: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
         own = [
             ("meter", Route("GET", _OWN[0], self._alive)),
             ("meter", Route("GET", _OWN[1], self._readiness)),
         ]
         for owner, route in [*own, *routes]:
-            _claim(owners, route.path, owner)
+            _claim(self.owners, route.path, owner)
             self._paths.setdefault(route.path, {})[route.method] = route.handler
         self.sockets: dict[str, SocketRoute] = {}
         for owner, socket in sockets:
-            _claim(owners, socket.path, owner)
+            _claim(self.owners, socket.path, owner)
             self.sockets[socket.path] = socket
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,7 +205,8 @@ class App:
         except _ClientGone:
             raise
         except Exception:  # noqa: BLE001  a handler's fault is answered 503, never 4xx
-            _log.exception("http.failed", extra={"path": scope["path"]})
+            path = scope["path"]
+            _log.exception("http.failed", extra={"path": path, **self._owner(path)})
             return _BROKEN
 
     def _count(self, path: str, status: int) -> None:
@@ -193,7 +215,18 @@ class App:
         self.answered[key] += 1
         count = self.answered[key]
         if status >= 400 and count & (count - 1) == 0:  # noqa: PLR2004  the HTTP error statuses
-            _log.warning("http.refused", extra={"path": key[0], "status": status, "times": count})
+            fields = {"path": key[0], "status": status, "times": count, **self._owner(path)}
+            _log.warning("http.refused", extra=fields)
+
+    def _owner(self, path: str) -> dict[str, str]:
+        """Return, as a field of a log line, which collector or sink a path belongs to."""
+        section, _, name = self.owners.get(path, "").partition(".")
+        return {section.removesuffix("s"): name} if name else {}
+
+    @property
+    def running(self) -> int:
+        """How many requests are being answered."""
+        return self._running
 
     async def _alive(self, request: Request) -> Response:
         """Say that the process lives, with what it answered so far."""
@@ -202,20 +235,24 @@ class App:
         return Response(200, msgspec.json.encode({"status": "alive", "answered": answered}))
 
     async def _readiness(self, request: Request) -> Response:
-        """Say whether a webhook would be stored now, by storing something harmless."""
-        del request
+        """Say whether a webhook would be stored now; to this machine also why it would not."""
         if self.draining:
             return Response(503, b'{"status":"draining"}')
-        now = self._clock.monotonic()
-        if self._ready is None or now - self._ready[0] >= READY_SECONDS:
-            try:
-                await self._journal.probe()
-                answer = Response(200, b'{"status":"ready"}')
-            except JournalError as error:
-                _log.error("journal.unwritable", extra={"error": str(error)})
-                answer = Response(503, b'{"status":"the journal cannot be written"}')
-            self._ready = (now, answer)
-        return self._ready[1]
+        why = await self.health.unwritable()
+        if why is None:
+            return _READY
+        # The words name a path of this machine, and the log has them too.
+        told = {"why": why} if request.is_local else {}
+        answer = {"status": "the journal cannot be written", **told}
+        return Response(503, msgspec.json.encode(answer))
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _claim(owners: dict[str, str], path: str, owner: str) -> None:

@@ -120,8 +120,9 @@ class Run:
         """
         from meter.collectors.relay.collector import StreamingCollector
         from meter.http import Route
-        from meter.server.app import App
+        from meter.server.app import METRICS_PATH, App
         from meter.server.listening import HttpServer, bind
+        from meter.server.metrics import Metrics
         from meter.server.tokens import TOKENS_PATH, TokenDesk
 
         routes = [
@@ -139,6 +140,15 @@ class Run:
         if issuers:
             desk = TokenDesk(issuers, self._config.server.admin_secret)
             routes.append(("meter", Route("POST", TOKENS_PATH, desk.issue)))
+        metrics = Metrics(
+            options=options,
+            collectors=self._collectors,
+            sinks=self._delivery.figures(),
+            intake=self._intake,
+            journal=self._journal,
+            clock=self._clock,
+        )
+        routes.append(("meter", Route("GET", METRICS_PATH, metrics.answer)))
         sockets = [
             (f"collectors.{name}", socket)
             for name, collector in self._collectors.items()
@@ -147,6 +157,7 @@ class Run:
         app = App(
             routes, sockets=sockets, options=options, journal=self._journal, clock=self._clock
         )
+        metrics.app = app
         listener = bind(options.host, options.port)
         server = HttpServer(app, receipt_deadline=options.receipt_deadline)
         with _caught(SIGNALS, until) as (caught, ended):
@@ -174,6 +185,7 @@ class Run:
                     task.cancel()
                 served, *_ = await asyncio.gather(serving, *collecting, return_exceptions=True)
                 await self._stop_delivery()
+                metrics.close()
                 _log.info("run.stopped")
         if isinstance(served, BaseException):
             raise served

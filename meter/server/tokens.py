@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -13,6 +11,7 @@ import msgspec
 from meter.collectors.relay.tokens import Grant
 from meter.errors import ConfigurationError
 from meter.http import Response
+from meter.server.access import Bearer, wrong_secret
 
 if TYPE_CHECKING:
     from meter.collectors.relay.collector import StreamingCollector
@@ -23,11 +22,7 @@ __all__ = ["TOKENS_PATH", "TokenDesk"]
 
 TOKENS_PATH: Final = "/v1/tokens"
 _OFF: Final = Response(403, b'{"error":"off: set server.admin_secret in the pipelines file"}')
-_WRONG_SECRET: Final = Response(
-    401,
-    b'{"error":"missing or wrong secret; send Authorization: Bearer <server.admin_secret>"}',
-    headers=((b"www-authenticate", b"Bearer"),),
-)
+_WRONG_SECRET: Final = wrong_secret("server.admin_secret")
 
 
 class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,19 +47,13 @@ class TokenDesk:
     ) -> None:
         """Issue for these collectors; without a secret, for nobody."""
         self._issuers = issuers
-        self._secret = (
-            None
-            if admin_secret is None
-            else hashlib.sha256(admin_secret.get_secret_value().encode()).digest()
-        )
+        self._bearer = Bearer(admin_secret)
 
     async def issue(self, request: Request) -> Response:
         """Answer one request for a token."""
-        if self._secret is None:
+        if not self._bearer.is_set:
             return _OFF
-        scheme, _, given = (request.header(b"authorization") or b"").partition(b" ")
-        digest = hashlib.sha256(given.strip()).digest()
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(digest, self._secret):
+        if not self._bearer.admits(request):
             return _WRONG_SECRET
         try:
             wanted = _decode(await request.body())

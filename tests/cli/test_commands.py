@@ -153,7 +153,7 @@ def test_plugins_lists_types_with_guarantees(tmp_path: Path) -> None:
 def test_once_delivers_and_status_shows_where_everything_is(folder: Path) -> None:
     ran = meter("run", "--once", cwd=folder)
     assert ran.returncode == 1
-    assert "1 more in quarantine; to look: sqlite-utils rows" in ran.stderr
+    assert "1 more in quarantine; to look: meter quarantine list" in ran.stderr
     assert meter("run", "--once", cwd=folder).returncode == 0, "nothing new was set aside"
     status = meter("status", cwd=folder)
     assert status.returncode == 0

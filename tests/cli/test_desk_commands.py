@@ -2,108 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from cli.desk_site import FILE, KEY, METER, Site, T, install
 from meter.clock import SystemClock
-from meter.events import encode_event
 from meter.journal import Quarantined, open_journal
-from support.facts import begun, completed, failed
+from support.facts import begun
 from support.waiting import eventually
-
-METER = Path(sys.executable).with_name("meter")
-TESTS = Path(__file__).resolve().parents[1]
-KEY = "a-key-that-nobody-may-see"
-FILE = """
-journal: m.db
-server: {port: 0}
-collectors: {import: {type: jsonl, path: events.jsonl}}
-sinks:
-  ledger: {type: sqlite, path: usage.db}
-  billing: {type: desk, says: says.json, key: "${DESK_KEY}"}
-pipelines: {usage: {from: import, to: [ledger, billing]}}
-"""
-T = "assemblyai:transcript:"
-EVENTS = [
-    *(completed(n, customer_id="ünï", collector="import") for n in ("a", "b", "c", "d", "e")),
-    failed("f", collector="import"),
-]
-SAYS: dict[str, Any] = {
-    "events": {
-        f"{T}a": "rejected: no such meter",
-        f"{T}b": "rejected: no such meter",
-        f"{T}c": "held: no customer for 'ünï'\x1b[2J",
-        f"{T}d": "later: waits for its minute",
-    }
-}
-
-
-class Site:
-    """A folder with a pipelines file, and the plugin on the path of every command."""
-
-    def __init__(self, folder: Path, plugin: Path) -> None:
-        self.folder = folder
-        self._path = os.pathsep.join([str(plugin), str(TESTS / "cli")])
-        (folder / "pipelines.yaml").write_text(FILE)
-        (folder / "events.jsonl").write_bytes(b"\n".join(encode_event(e) for e in EVENTS))
-        self.says(**SAYS)
-
-    def says(self, **words: Any) -> None:
-        (self.folder / "says.json").write_text(json.dumps(SAYS | words))
-
-    def environ(self, *, key: bool = True) -> dict[str, str]:
-        environ = {**os.environ, "PYTHONPATH": self._path}
-        environ.pop("DESK_KEY", None)
-        return environ | ({"DESK_KEY": KEY} if key else {})
-
-    def meter(
-        self, *arguments: str, exits: int = 0, key: bool = False
-    ) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            [METER, *arguments],
-            cwd=self.folder,
-            env=self.environ(key=key),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert ran.returncode == exits, ran.stdout + ran.stderr
-        assert KEY not in ran.stdout + ran.stderr
-        assert "Traceback" not in ran.stderr
-        assert "\x1b" not in ran.stdout + ran.stderr
-        return ran
-
-    def json(self, *arguments: str, exits: int = 0) -> Any:
-        return json.loads(self.meter(*arguments, "--json", exits=exits).stdout)
-
-    def deliver(self) -> None:
-        self.meter("run", "--once", "--log-level", "error", exits=1, key=True)
-
-    def delivers(self, said: list[str]) -> None:
-        events = [completed(f"{n:02}", collector="import") for n in range(len(said))]
-        (self.folder / "events.jsonl").write_bytes(b"\n".join(encode_event(e) for e in events))
-        self.says(events={e.event_id: words for e, words in zip(events, said, strict=True)})
-        self.deliver()
 
 
 @pytest.fixture(scope="session")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    site = tmp_path_factory.mktemp("site")
-    info = site / "meter_desk-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: meter-desk\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[meter]\ndesk = desk_sink\n")
-    return site
+    return install(tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture
@@ -247,7 +163,7 @@ def test_dead_letters_are_listed_with_whose_they_are_and_why(site: Site) -> None
 
 def test_a_sink_that_is_not_in_the_file_is_refused_by_name(site: Site) -> None:
     ran = site.meter("dead-letters", "--sink", "biling", exits=2)
-    assert "no sink 'biling' there; known: billing, ledger" in ran.stderr
+    assert "no sink 'biling' there; did you mean 'billing'?; known: billing, ledger" in ran.stderr
 
 
 def test_what_is_no_dead_letter_is_refused_by_name_and_nothing_is_freed(site: Site) -> None:

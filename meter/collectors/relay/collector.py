@@ -134,6 +134,11 @@ class StreamingCollector(Collector):
         """Mount the one path that clients connect to."""
         return (SocketRoute(self.options.path, self._relay.connect),)
 
+    @property
+    def relay(self) -> Relay:
+        """What does the work, and counts it."""
+        return self._relay
+
     def token(self, grant: Grant, ttl: timedelta) -> str:
         """Sign a token for this collector."""
         return make_token(

@@ -50,7 +50,12 @@ _PASSED_HEADERS: Final = ("user-agent", "assemblyai-version")
 
 
 class Relay:
-    """All sessions of one collector."""
+    """All sessions of one collector.
+
+    Attributes:
+        opened: how many sessions were asked of the provider in this run.
+        refused: how many were not, or not granted, by reason.
+    """
 
     def __init__(self, options: StreamingOptions, context: CollectorContext) -> None:
         """Wait for `run`: it settles what an earlier process left, before anything is opened."""
@@ -67,7 +72,9 @@ class Relay:
         self._sessions: dict[RelayedSession, None] = {}
         self._of_customer: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._refused: Counter[str] = Counter()
+        self.opened = 0
+        self.refused: Counter[str] = Counter()
+        self._turned_away_for: Counter[str] = Counter()
         self._trouble: str | None = None
 
     # -- a request -----------------------------------------------------------------------------
@@ -75,6 +82,7 @@ class Relay:
     def connect(self, upgrade: Upgrade) -> asyncio.Protocol:
         """Take a client that asks for a session, or turn it away; see `meter.http.SocketRoute`."""
         if self.draining:
+            self.refused["draining"] += 1
             upgrade.refuse(503, b'{"error":"meter is stopping"}', [("retry-after", "5")])
             return asyncio.Protocol()
         query = dict(parse_qsl(upgrade.query.decode("ascii"), keep_blank_values=True))
@@ -110,8 +118,9 @@ class Relay:
         self, upgrade: Upgrade, code: int, why: str, grant: Grant | None = None
     ) -> asyncio.Protocol:
         """Refuse as the provider does: an Error message, and its code in the close frame."""
-        self._refused[why] += 1
-        times = self._refused[why]
+        self.refused["too_many" if code == TOO_MANY else "unauthorized"] += 1
+        self._turned_away_for[why] += 1
+        times = self._turned_away_for[why]
         if times & (times - 1) == 0:  # at 1, 2, 4, 8 …, so that a flood stays readable
             whose = {"customer_id": grant.customer_id} if grant is not None else {}
             self.log.warning(
@@ -155,6 +164,7 @@ class Relay:
         headers = [("Authorization", self.options.api_key.get_secret_value())]
         headers += [(k, v) for k in _PASSED_HEADERS if (v := upgrade.header(k)) is not None]
         offered = upgrade.header("sec-websocket-protocol") or ""
+        self.opened += 1
         return await dial(
             f"{self.options.upstream.rstrip('/')}/v3/ws?{_query_up(upgrade.query)}",
             headers,
@@ -170,6 +180,11 @@ class Relay:
         from httpx import create_ssl_context
 
         return create_ssl_context()
+
+    @property
+    def open_now(self) -> int:
+        """How many clients are connected."""
+        return len(self._sessions)
 
     # -- what sessions use -----------------------------------------------------------------------
 

@@ -139,6 +139,7 @@ class RelayedSession:
         upstream.attach(self)
 
     def _refuse(self, status: int, body: bytes = b"", headers: Any = ()) -> None:
+        self._relay.refused["unavailable"] += 1
         if not self._client_gone:
             self._upgrade.refuse(status, body, headers)
         self._relay.forget(self)
