@@ -239,9 +239,7 @@ def _drop_opening(connection: sqlite3.Connection, opening: int) -> None:
     connection.execute("DELETE FROM openings WHERE id = ?", (opening,))
 
 
-def open_session(
-    connection: sqlite3.Connection, session: NewSession, now: datetime
-) -> Recorded:
+def open_session(connection: sqlite3.Connection, session: NewSession, now: datetime) -> Recorded:
     """Open a session within the caller's transaction; see `Sessions.open`."""
     if session.opening is not None:
         connection.execute("DELETE FROM openings WHERE id = ?", (session.opening,))

@@ -117,6 +117,7 @@ class _Read:
 
     def __init__(self, request: Request, body: bytes) -> None:
         self.query = request.query
+        self.is_local = request.is_local
         self.header = request.header
         self._body = body
 

@@ -44,6 +44,7 @@ class Posted:
     """A request of Stripe's."""
 
     query = b""
+    is_local = False
 
     def __init__(self, body: bytes, signature: str | None) -> None:
         self._body = body
