@@ -66,11 +66,16 @@ def settle(
         outcome = answer.value
     if quarantined is not None:
         sqlite_events.put_quarantined(connection, [quarantined], at)
-    connection.execute(
+    settled = connection.execute(
         "UPDATE receipts SET state = 'settled', outcome = ?, event_id = ?"
         " WHERE id = ? AND state = 'open'",
         (outcome, event.event_id if event is not None else about, receipt_id),
-    )
+    ).rowcount
+    if settled:
+        connection.execute(
+            "INSERT INTO receipt_counts VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+            (outcome,),
+        )
     return answer
 
 

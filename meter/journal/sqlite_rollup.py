@@ -121,7 +121,7 @@ class SqliteRollup(Rollup):
             return 0
         quarters = _added_up(body for _, body in rows)
         reached = rows[-1][0]
-        written = self._call(lambda c: _write(c, mark, reached, quarters)).wait()
+        written = self._call(lambda c: _write(c, mark, reached, len(rows), quarters)).wait()
         return len(rows) if written else 0
 
     def read(self, after: int, limit: int) -> list[Measured]:
@@ -231,7 +231,9 @@ def _classes(connection: sqlite3.Connection, reduce: Reduce) -> list[Series]:
     return list(numbers)
 
 
-def _write(connection: sqlite3.Connection, mark: int, reached: int, quarters: _Sums) -> bool:
+def _write(
+    connection: sqlite3.Connection, mark: int, reached: int, events: int, quarters: _Sums
+) -> bool:
     """Add the sums and move the mark, within the caller's transaction; False if it moved before."""
     if _mark(connection) != mark:
         return False
@@ -247,6 +249,7 @@ def _write(connection: sqlite3.Connection, mark: int, reached: int, quarters: _S
         rows = sorted((*key, *amount) for key, amount in sums.items())
         connection.executemany(_ADD.format(table), rows)
     connection.execute("UPDATE usage_mark SET offset = ?", (reached,))
+    connection.execute("INSERT INTO event_portions VALUES (?, ?)", (reached, events))
     return True
 
 

@@ -222,7 +222,19 @@ CREATE INDEX receipts_by_event ON receipts (event_id) WHERE event_id IS NOT NULL
 CREATE INDEX quarantine_by_fact ON quarantine (provider_id) WHERE provider_id IS NOT NULL;
 """
 
-_MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5)
+_V6: Final = """
+-- How many receipts ended as what: kept with each settlement, so that status needs no scan.
+CREATE TABLE receipt_counts (outcome TEXT PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO receipt_counts
+    SELECT outcome, count(*) FROM receipts WHERE state = 'settled' GROUP BY outcome;
+-- How many events each portion of offsets has, up to the rollup's mark: offsets may have gaps.
+CREATE TABLE event_portions (last_offset INTEGER PRIMARY KEY, events INTEGER NOT NULL);
+INSERT INTO event_portions
+    SELECT max(offset), count(*) FROM events WHERE offset <= (SELECT offset FROM usage_mark)
+    GROUP BY offset / 1000;
+"""
+
+_MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5, _V6)
 """Entry n takes a file from version n to n + 1; entries are never edited once released."""
 
 

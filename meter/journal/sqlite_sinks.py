@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -15,6 +15,8 @@ from meter.journal.sqlite_state import write_state
 
 __all__ = [
     "FILTERED",
+    "PLACES",
+    "SINKS",
     "balances",
     "hasten",
     "recall",
@@ -278,30 +280,27 @@ def hasten(
     )
 
 
-_NONE: Final = (0, 0)
+SINKS: Final = (
+    "SELECT name, type, checkpoint, delivered, filtered, parked, trouble FROM sinks ORDER BY name"
+)
+PLACES: Final = (
+    "SELECT state, count(*), min(offset) FROM exceptions WHERE sink = ?"
+    " AND state IN ('held', 'retrying', 'dead', 'discarded') GROUP BY state"
+)
 
 
-def balances(connection: sqlite3.Connection) -> list[Balance]:
-    """Count each place of each sink on its own, within the caller's read transaction."""
+def balances(connection: sqlite3.Connection, pending: Callable[[str, int], int]) -> list[Balance]:
+    """Count each place of each sink on its own, within the caller's read transaction.
+
+    `pending` counts the events beyond a sink's checkpoint; it is given both.
+    """
     recorded = _recorded(connection)
     found = []
-    for name, sink_type, checkpoint, delivered, filtered, parked, trouble in connection.execute(
-        "SELECT name, type, checkpoint, delivered, filtered, parked, trouble FROM sinks"
-        " ORDER BY name"
-    ).fetchall():
-        places = {
-            state: (count, first)
-            for state, count, first in connection.execute(
-                "SELECT state, count(*), min(offset) FROM exceptions WHERE sink = ?"
-                " AND state IN ('held', 'retrying', 'dead', 'discarded') GROUP BY state",
-                (name,),
-            )
-        }
-        (pending,) = connection.execute(
-            "SELECT count(*) FROM events WHERE offset > ?", (checkpoint,)
-        ).fetchone()
+    for row in connection.execute(SINKS).fetchall():
+        name, sink_type, checkpoint, delivered, filtered, parked, trouble = row
+        places = {s: (n, first) for s, n, first in connection.execute(PLACES, (name,))}
+        count = {state: n for state, (n, _) in places.items()}
         # Offsets follow the order of recording, and exceptions lie below the checkpoint.
-        discarded = places.get("discarded", _NONE)[0]
         unsettled = [places[state][1] for state in ("held", "retrying") if state in places]
         oldest = sqlite_events.read(connection, min(unsettled, default=checkpoint + 1) - 1, 1)
         found.append(
@@ -312,14 +311,14 @@ def balances(connection: sqlite3.Connection) -> list[Balance]:
                 recorded=recorded,
                 delivered=delivered,
                 filtered=filtered,
-                dead_lettered=places.get("dead", _NONE)[0] + discarded,
-                held=places.get("held", _NONE)[0],
-                retrying=places.get("retrying", _NONE)[0],
-                pending=pending,
+                dead_lettered=count.get("dead", 0) + count.get("discarded", 0),
+                discarded=count.get("discarded", 0),
+                held=count.get("held", 0),
+                retrying=count.get("retrying", 0),
+                pending=pending(name, checkpoint),
                 oldest_unsettled=oldest[0].event.recorded_at if oldest else None,
                 parked=parked,
                 trouble=trouble,
-                discarded=discarded,
             )
         )
     return found

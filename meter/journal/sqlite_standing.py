@@ -12,21 +12,17 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from meter.journal import sqlite_events
-from meter.journal.records import Balance
+from meter.journal import sqlite_events, sqlite_sinks
 from meter.journal.standing import Standing, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["SqliteStandings"]
+__all__ = ["QUERIES", "SqliteStandings", "between", "receipts"]
 
 PORTION: Final = 50_000
 """How many offsets are counted of one sink's queue at a time."""
 
-SINKS: Final = (
-    "SELECT name, type, checkpoint, delivered, filtered, parked, trouble FROM sinks ORDER BY name"
-)
 RECORDED: Final = "SELECT kind, n FROM event_counts"
 RECEIPTS: Final = (
     "SELECT collector, count(*), min(id) FROM receipts WHERE state = 'open' GROUP BY collector"
@@ -46,15 +42,21 @@ SESSIONS: Final = (
     " WHERE state IN ('open', 'quarantined') AND state = 'open' GROUP BY collector"
 )
 COLLECTORS: Final = "SELECT name, cursor, trouble FROM collectors"
-PLACES: Final = (
-    "SELECT state, count(*), min(offset) FROM exceptions WHERE sink = ?"
-    " AND state IN ('held', 'retrying', 'dead', 'discarded') GROUP BY state"
-)
 PENDING: Final = "SELECT count(*) FROM events WHERE offset > ? AND offset <= ?"
 
 QUERIES: Final = (
-    *(SINKS, RECORDED, RECEIPTS, RECEIVED, QUARANTINED, CONFLICTS, QUARANTINE_OPEN, SESSIONS),
-    *(COLLECTORS, PLACES, PENDING),
+    *(
+        sqlite_sinks.SINKS,
+        sqlite_sinks.PLACES,
+        RECORDED,
+        RECEIPTS,
+        RECEIVED,
+        QUARANTINED,
+        CONFLICTS,
+        QUARANTINE_OPEN,
+        SESSIONS,
+    ),
+    *(COLLECTORS, PENDING),
 )
 """All that is asked; a test looks at how SQLite answers each."""
 
@@ -73,13 +75,13 @@ class _Queue:
         """Count what came, and take away what was settled; a portion at the most."""
         if checkpoint != self.low:
             if self.low < checkpoint <= min(self.up_to, self.low + self._portion):
-                self.events -= _between(connection, self.low, checkpoint)
+                self.events -= between(connection, self.low, checkpoint)
             else:
                 self.up_to, self.events = checkpoint, 0
             self.low = checkpoint
         end = min(head, self.up_to + self._portion)
         if end > self.up_to:
-            self.events += _between(connection, self.up_to, end)
+            self.events += between(connection, self.up_to, end)
             self.up_to = end
 
 
@@ -98,12 +100,18 @@ class SqliteStandings:
         with self._one:
             events = {str(kind): int(n) for kind, n in connection.execute(RECORDED)}
             head = sqlite_events.head(connection)
-            balances = [*self._balances(connection, sum(events.values()), head)]
+
+            def pending(sink: str, checkpoint: int) -> int:
+                queue = self._queues.setdefault(sink, _Queue(checkpoint, self._portion))
+                queue.move(connection, checkpoint, head)
+                return queue.events + head - queue.up_to
+
+            balances = sqlite_sinks.balances(connection, pending)
             quarantined = _counts(connection.execute(QUARANTINED))
             collectors = connection.execute(COLLECTORS).fetchall()
             return Standing(
                 events=events,
-                receipts=_receipts(connection),
+                receipts=receipts(connection),
                 quarantined=quarantined,
                 conflicts={
                     name: connection.execute(CONFLICTS, (name,)).fetchone()[0]
@@ -121,37 +129,9 @@ class SqliteStandings:
                 },
             )
 
-    def _balances(
-        self, connection: sqlite3.Connection, recorded: int, head: int
-    ) -> Iterable[Balance]:
-        for row in connection.execute(SINKS).fetchall():
-            name, sink_type, checkpoint, delivered, filtered, parked, trouble = row
-            places = {s: (n, first) for s, n, first in connection.execute(PLACES, (name,))}
-            count = {state: n for state, (n, _) in places.items()}
-            queue = self._queues.setdefault(name, _Queue(checkpoint, self._portion))
-            queue.move(connection, checkpoint, head)
-            # Offsets follow the order of recording, and exceptions lie below the checkpoint.
-            unsettled = [places[state][1] for state in ("held", "retrying") if state in places]
-            oldest = sqlite_events.read(connection, min(unsettled, default=checkpoint + 1) - 1, 1)
-            yield Balance(
-                sink=name,
-                type=sink_type,
-                checkpoint=checkpoint,
-                recorded=recorded,
-                delivered=delivered,
-                filtered=filtered,
-                dead_lettered=count.get("dead", 0) + count.get("discarded", 0),
-                discarded=count.get("discarded", 0),
-                held=count.get("held", 0),
-                retrying=count.get("retrying", 0),
-                pending=queue.events + head - queue.up_to,
-                oldest_unsettled=oldest[0].event.recorded_at if oldest else None,
-                parked=parked,
-                trouble=trouble,
-            )
 
-
-def _between(connection: sqlite3.Connection, after: int, up_to: int) -> int:
+def between(connection: sqlite3.Connection, after: int, up_to: int) -> int:
+    """Count the events beyond one offset and up to another, by walking over them."""
     (events,) = connection.execute(PENDING, (after, up_to)).fetchone()
     return int(events)
 
@@ -160,7 +140,7 @@ def _counts(rows: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(rows)
 
 
-def _receipts(connection: sqlite3.Connection) -> dict[str, Waiting]:
+def receipts(connection: sqlite3.Connection) -> dict[str, Waiting]:
     """Count the open receipts; ids follow the order of receiving."""
     found = {}
     for collector, count, first in connection.execute(RECEIPTS).fetchall():

@@ -51,6 +51,27 @@ def test_a_journal_from_before_sessions_is_taken_over_as_it_is(
     assert (again.journal_id, again.totals().sessions) == ("the-old-one", {"open": 1})
 
 
+def test_what_status_counts_by_now_is_counted_when_an_older_file_is_taken_over(
+    tmp_path: Path, reopen: Opener
+) -> None:
+    version_1(tmp_path / "meter.db")
+    with closing(sqlite3.connect(tmp_path / "meter.db", isolation_level=None)) as old:
+        for script in schema._MIGRATIONS[1:5]:
+            for statement in schema._statements(script):
+                old.execute(statement)
+        old.execute("PRAGMA user_version = 5")
+        old.execute("UPDATE usage_mark SET offset = 1")
+        old.execute("INSERT INTO sinks (name, type, checkpoint) VALUES ('out', 'test', 0)")
+        old.executemany(
+            "INSERT INTO receipts (collector, received_at, query, fields, state, outcome)"
+            " VALUES ('hook', 0, '', '{}', ?, ?)",
+            [("settled", "recorded"), ("settled", "recorded"), ("settled", "gone"), ("open", None)],
+        )
+    totals = reopen().totals()
+    assert totals.receipts == {"recorded": 2, "gone": 1, "open": 1}
+    assert [balance.pending for balance in totals.balances] == [2]
+
+
 def test_two_processes_that_take_over_an_older_file_at_once_do_it_once(
     tmp_path: Path, reopen: Opener
 ) -> None:

@@ -63,6 +63,24 @@ def test_every_recorded_event_has_one_place_at_every_moment(
     assert journal.exceptions.next_due("out") is None
 
 
+def test_pending_is_right_at_every_checkpoint_however_far_the_rollup_has_come(
+    journal: Journal,
+) -> None:
+    for number in range(20):  # the duplicates leave gaps
+        journal.append([completed(number // 2), completed(number)]).wait()
+    offsets = [entry.offset for entry in journal.read(0, 99)]
+    assert offsets[-1] > len(offsets)
+    _register(journal)
+    for left in range(len(offsets), -1, -1):
+        if left % 3 == 0:
+            journal.rollup.catch_up(4)
+        assert (_balance(journal).pending, _balance(journal).balances) == (left, True)
+        if left:
+            offset = offsets[-left]
+            _settle(journal, checkpoint=offset, delivered=[offset])
+    assert journal.rollup.behind() == 0
+
+
 def test_a_replay_moves_no_counter_and_no_checkpoint(journal: Journal) -> None:
     offsets = _fill(journal, 4)
     _register(journal)
