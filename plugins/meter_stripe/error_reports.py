@@ -122,7 +122,7 @@ def _take(sink: StripeSink, secret: str, body: bytes, signature: str) -> Respons
         return _IGNORED
     if told.livemode != (sink.options.mode == "live"):
         mode = "live" if told.livemode else "test"
-        log.warning("stripe.report_of_other_mode", extra={"event": told.event_id, "mode": mode})
+        log.warning("stripe.report_of_other_mode", extra={"stripe_event": told.event_id, "mode": mode})
         return _IGNORED
     try:
         if not state.get_many([f"report/{told.event_id}", f"reported/{told.event_id}"]):
@@ -229,7 +229,7 @@ def _seen_to(sink: StripeSink, event_id: str, report: ErrorReport, now: datetime
     done = _done(state, event_id, now)
     ledgers = _ledgers(state, report.meter_id)
     if not ledgers:
-        sink.context.log.info("stripe.report_of_other_meter", extra={"event": event_id})
+        sink.context.log.info("stripe.report_of_other_meter", extra={"stripe_event": event_id})
         return Report(state=done)
     named = {each.identifier: each for each in report.samples if each.identifier is not None}
     parts: list[Report] = []
@@ -242,7 +242,7 @@ def _seen_to(sink: StripeSink, event_id: str, report: ErrorReport, now: datetime
     unnamed = sum(report.codes.values()) - len(named)
     sink.context.log.warning(
         "stripe.reported",
-        extra={"event": event_id, "codes": dict(report.codes), "named": len(named)},
+        extra={"stripe_event": event_id, "codes": dict(report.codes), "named": len(named)},
     )
     codes = ", ".join(f"{code} ({count})" for code, count in report.codes.items()) or "no reason"
     if report.meter_id is None:
