@@ -122,7 +122,8 @@ def _take(sink: StripeSink, secret: str, body: bytes, signature: str) -> Respons
         return _IGNORED
     if told.livemode != (sink.options.mode == "live"):
         mode = "live" if told.livemode else "test"
-        log.warning("stripe.report_of_other_mode", extra={"stripe_event": told.event_id, "mode": mode})
+        told_of = {"stripe_event": told.event_id, "mode": mode}
+        log.warning("stripe.report_of_other_mode", extra=told_of)
         return _IGNORED
     try:
         if not state.get_many([f"report/{told.event_id}", f"reported/{told.event_id}"]):
