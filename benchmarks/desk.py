@@ -20,6 +20,7 @@ import tempfile
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -138,11 +139,11 @@ def main() -> int:
             event = f"assemblyai:transcript:{count // 2:032x}"
             address = on.enter_context(running(folder))
             works += [
-                ("meter --version", size, lambda f=folder: command(f, "--version")),
-                ("meter status", size, lambda f=folder: command(f, "status")),
-                ("  with a new sink", size, lambda f=waiting: command(f, "status")),
-                ("meter events EVENT", size, lambda f=folder, e=event: command(f, "events", e)),
-                ("the page", size, lambda a=address: page(a)),
+                ("meter --version", size, partial(command, folder, "--version")),
+                ("meter status", size, partial(command, folder, "status")),
+                ("  with a new sink", size, partial(command, waiting, "status")),
+                ("meter events EVENT", size, partial(command, folder, "events", event)),
+                ("the page", size, partial(page, address)),
             ]
         for _ in range(options.rounds):
             for name, size, work in works:
