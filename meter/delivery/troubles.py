@@ -71,7 +71,7 @@ class Troubles:
                 "call": call.method,
                 "events": call.events,
                 "since": call.since.isoformat(),
-                "at": place(frames),
+                "where": place(frames),
             },
         )
         given = f" with {call.events} events" if call.events else ""

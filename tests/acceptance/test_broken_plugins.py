@@ -263,7 +263,7 @@ def test_a_sink_that_hangs_is_told_of_with_its_call_and_holds_up_nobody(
     assert told["m2"].startswith(f"{start}`tend` since ")
     for line in meter.logs("sink.hangs"):
         assert line["plugin"] == known_as("moody")
-        assert "meter_plugin_moody.py" in line["at"]
+        assert "meter_plugin_moody.py" in line["where"]
     assert [line["plugin"] for line in meter.logs("sink.no_routes")] == [known_as("moody")]
     ids = [row.event_id for row in expected]
     assert taken(meter.folder, "m3") == ids

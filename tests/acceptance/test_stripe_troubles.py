@@ -285,7 +285,7 @@ def test_a_conflict_stands_in_status_and_the_first_fact_can_be_taken_back(place:
     file.write_text(first + first.replace('"seconds":60', '"seconds":90'))
     done = place.meter.once()
     assert done.returncode == 1
-    assert "meter: 1 more in quarantine; to look: sqlite-utils rows " in done.stderr
+    assert "meter: 1 more in quarantine; to look: meter quarantine list" in done.stderr
     assert "quarantine   1 from import" in shown(place, "status")
     ((reason,),) = rows(place, "SELECT reason FROM quarantine")
     assert reason == f"conflict: {event_id} is recorded with another quantity; the first stands"

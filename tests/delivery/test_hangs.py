@@ -127,7 +127,7 @@ def test_what_is_still_under_way_at_the_end_is_named_though_it_lasted_no_time(
     (said,) = [record for record in caplog.records if record.message == "sink.hangs"]
     assert vars(said)["plugin"] == "test (meter-test 1.0)"
     assert vars(said)["call"] == "deliver"
-    assert "test_hangs.py" in vars(said)["at"]
+    assert "test_hangs.py" in vars(said)["where"]
     release.set()
     eventually(lambda: delivery.stop(0) == [])
 
