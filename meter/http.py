@@ -30,6 +30,14 @@ class Request(Protocol):
     def is_local(self) -> bool:
         """Whether it comes from this machine, and not through a proxy on it."""
 
+    @property
+    def client(self) -> str:
+        """The address of the other end, which may be a proxy; empty where that is not known."""
+
+    @property
+    def http_version(self) -> str:
+        """`1.1`; `1.0` is what some proxies speak, and no browser."""
+
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name, or None."""
 

@@ -7,14 +7,18 @@ costs little more than importing click.
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from meter.commands.lazy import LazyCommand
 from meter.errors import MeterError
 from meter.plugins import load_plugins
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["cli", "main"]
 
@@ -39,6 +43,14 @@ class _Cli(click.Group):
         finally:
             self._listing = False
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands, without importing them."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
@@ -55,11 +67,14 @@ class _Cli(click.Group):
 def cli() -> None:
     """Meter what each of your customers used of AssemblyAI, exactly once.
 
-    Start here: meter run pipelines.yaml --sandbox
+    Start here: meter init, then meter run --sandbox
     """
 
 
 _COMMANDS: Final = {
+    "init:init": (
+        "Make a pipelines file in FOLDER, with its variables and the code that submits jobs."
+    ),
     "run:run": "Collect usage and deliver it, as PIPELINES says.",
     "check:check": "Say what is wrong with PIPELINES, all of it at once, or what it will do.",
     "status:status": (
@@ -82,6 +97,13 @@ _COMMANDS: Final = {
         "List what people did to the events of PIPELINES, the newest first: who, when, what and"
         " why."
     ),
+    "backfill:backfill": (
+        "Collect the jobs of a time from AssemblyAI's list, which goes back 90 days."
+    ),
+    "reconcile:reconcile": (
+        "Compare AssemblyAI, the journal and every sink of PIPELINES, event by event."
+    ),
+    "journal:journal": "Look after the journal: check it, export it, copy it, prune it.",
     "sessions:sessions": "List the streaming sessions of PIPELINES, the newest first.",
     "token:token": "Print a token for the relay of PIPELINES, and nothing else.",
     "plugins:plugins": (
@@ -89,6 +111,9 @@ _COMMANDS: Final = {
     ),
     "new_sink:new_sink": (
         "Make a package for a sink of type NAME, with the conformance kit as its test."
+    ),
+    "completion:completion": (
+        "Print the script that has SHELL complete commands, options and names. Default: $SHELL."
     ),
     "sandbox:sandbox": (
         "Serve doubles of AssemblyAI's REST and streaming APIs and of Stripe's until interrupted."
@@ -119,4 +144,8 @@ def main() -> None:
                 click.echo(f"meter: plugin {plugin} did not load: {plugin.error}", err=True)
         for warning in found.warnings:
             click.echo(f"meter: {warning}", err=True)
+    if "_METER_COMPLETE" in os.environ:  # a shell asks what Tab may offer
+        from meter.cli.completing import register
+
+        register()
     cli(obj=found)

@@ -33,9 +33,9 @@ def acts(plugins: Plugins, pipelines: Path, *, sink: str | None, limit: int, as_
 
     Retries, discards, replays, and what was done to something in quarantine.
     """
-    from meter.cli.event_history import plain
     from meter.clock import SystemClock
     from meter.journal import open_journal
+    from meter.reports.event_history import plain
 
     config = read_config(pipelines, plugins, looking=True)
     if sink is not None:
@@ -65,5 +65,7 @@ def _about(act: Act) -> str:
     if act.entry is not None:
         became = f", now {act.first}" if act.first is not None else ""
         return f"quarantine {act.entry}{became}"
+    if act.first is None:
+        return "the journal" if act.what in ("repair", "prune") else ""
     more = f" and {act.events - 1} more" if act.events > 1 else ""
     return f"{act.first}{more}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from meter.cli.event_told import fields_of
 from meter.commands.moments import moment
 from meter.commands.tables import one_line, table
+from meter.reports.event_places import fields_of
 
 if TYPE_CHECKING:
     from meter.journal import Journal, StoredEvent, Wanted

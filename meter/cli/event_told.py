@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from meter.cli.event_history import acts_of, deliveries_of, plain, receipts_of
-from meter.commands.moments import age, moment
+from meter.commands.moments import moment
 from meter.commands.references import meant
 from meter.commands.tables import one_line
+from meter.reports.event_history import (
+    History,
+    acts_of,
+    deliveries_of,
+    history_of,
+    plain,
+    receipts_of,
+)
+from meter.reports.event_places import (
+    SinkPlace,
+    fields_of,
+    places_of,
+    standing_of,
+    state_of,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from meter.clock import Clock
-    from meter.commands.asking import Answer
     from meter.config import Config
-    from meter.events import Event
-    from meter.journal import Act, Came, Delivered, Entry, ExceptionRow, Journal, Place, StoredEvent
+    from meter.delivery.asking import Answer
+    from meter.journal import Journal, StoredEvent
 
-__all__ = ["fields_of", "show"]
+__all__ = ["show"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Told:
-    """What is known of one sink and one reference; `place` is None when it never ran."""
+    """What is known of one sink and one reference; `answer` is None when the file lacks it."""
 
-    sink: str
-    type: str | None
-    place: Place | None
+    at: SinkPlace
     answer: Answer | None
-    parked: str | None = None
-    skipped: bool = False
-    deliveries: Sequence[Delivered] = ()
 
 
 def show(
@@ -64,7 +70,7 @@ def show(
     """
     stored = journal.locate(reference)
     told = _ask_around(config, reference, stored, journal=journal, clock=clock, seconds=seconds)
-    history = None if stored is None else _history(stored, journal)
+    history = None if stored is None else history_of(stored, journal)
     known = stored is not None or any(t.answer and t.answer.lines for t in told)
     if as_json:
         document = _document(stored, told, history)
@@ -80,38 +86,9 @@ def show(
         click.echo(f"{one_line(reference)} is no event of this journal; the sinks say of it:")
         for entry in told:
             if said := _said(entry):
-                _print_words(entry.sink, said)
+                _print_words(entry.at.sink, said)
     if not known:
         _refuse(reference, told, _nearest(reference, journal, file))
-
-
-@dataclass(frozen=True, slots=True)
-class _History:
-    """How an event came in, and what people did to it."""
-
-    receipts: Sequence[Came]
-    entries: Sequence[Entry]
-    acts: Sequence[Act]
-
-
-def _history(stored: StoredEvent, journal: Journal) -> _History:
-    aside = journal.aside
-    entries = {
-        entry.id: entry
-        for entry in aside.entries(states=(), provider_id=stored.event.provider_id, limit=20)
-    }
-    acts = list(journal.acts.of_event(stored.offset))
-    # What was assigned may have named no transcript or session itself.
-    for number in {act.entry for act in acts if act.entry is not None} - entries.keys():
-        if (entry := aside.find(number)) is not None:
-            entries[number] = entry
-    acts = [act for act in acts if act.entry is None]
-    acts += [act for number in entries for act in journal.acts.of_entry(number)]
-    return _History(
-        receipts=journal.search.receipts(stored.event),
-        entries=[entry for _, entry in sorted(entries.items())],
-        acts=sorted(acts, key=lambda act: act.at),
-    )
 
 
 def _ask_around(
@@ -126,10 +103,9 @@ def _ask_around(
     """Collect what the journal and the sinks know: the file's sinks first, in its order."""
     from meter.commands.asking import ask
 
-    places = {place.sink: place for place in journal.exceptions.places(reference)}
     told = []
-    for name in [*config.sinks, *sorted(places.keys() - config.sinks.keys())]:
-        entry = config.sinks.get(name)
+    for at in places_of(reference, stored, config.sinks, journal):
+        entry = config.sinks.get(at.sink)
         answer = None
         if entry is not None:
             answer = ask(
@@ -139,21 +115,11 @@ def _ask_around(
                 clock=clock,
                 seconds=seconds,
             )
-        row = journal.exceptions.sink(name)
-        told.append(
-            _Told(
-                sink=name,
-                type=entry.type if entry is not None else row.type if row is not None else None,
-                place=places.get(name),
-                answer=answer,
-                parked=None if row is None else row.parked,
-                skipped=stored is not None and stored.offset <= journal.exceptions.start(name),
-                deliveries=()
-                if stored is None
-                else journal.exceptions.deliveries(name, stored.offset),
-            )
-        )
+        told.append(_Told(at, answer))
     return told
+
+
+_LAIN: Final = {"open": "is in quarantine", "discarded": "was given up in quarantine"}
 
 
 def _nearest(reference: str, journal: Journal, file: str) -> list[str]:
@@ -167,9 +133,9 @@ def _nearest(reference: str, journal: Journal, file: str) -> list[str]:
             f"{provider_id} is a streaming session that is {session.state}: `meter sessions{file}`"
         )
     lines += [
-        f"{provider_id} from {entry.collector} is in quarantine: "
+        f"{provider_id} from {entry.collector} {_LAIN[entry.state]}: "
         f"meter quarantine show {entry.id}{file}"
-        for entry in journal.aside.entries(provider_id=provider_id, limit=1)
+        for entry in journal.aside.entries(states=_LAIN, provider_id=provider_id, limit=1)
     ]
     if not lines:
         lines = [f"did you mean {event_id}?" for event_id in journal.search.nearest(reference)]
@@ -185,7 +151,7 @@ def _refuse(reference: str, told: list[_Told], help_lines: list[str]) -> NoRetur
     )
     for entry in told:
         if entry.answer is not None and entry.answer.error is not None:
-            click.echo(f"  {entry.sink} could not say: {one_line(entry.answer.error)}", err=True)
+            click.echo(f"  {entry.at.sink} could not say: {one_line(entry.answer.error)}", err=True)
     for line in help_lines:
         click.echo(f"  {one_line(line)}", err=True)
     raise SystemExit(1)
@@ -208,15 +174,16 @@ def _print_event(stored: StoredEvent) -> None:
 
 
 def _print_sink(told: _Told, reference: str, now: datetime, file: str) -> None:
-    lines = [] if told.place is None else _standing(told, told.place, now)
-    if told.place is not None and told.place.state == "dead":
+    place = told.at.place
+    lines = [] if place is None else standing_of(told.at, place, now)
+    if place is not None and place.state == "dead":
         lines.append(
             f"to give it up: meter dead-letters{file} --discard {shlex.quote(reference)} --reason …"
         )
         lines.append(f"to free it: meter dead-letters{file} --retry {shlex.quote(reference)}")
     elsewhere = "" if told.answer is not None else " (not in the file)"
-    history = [] if told.place is None else deliveries_of(told.deliveries, told.place)
-    _print_words(f"{told.sink}: {_state(told.place)}{elsewhere}", [*lines, *_said(told), *history])
+    history = [] if place is None else deliveries_of(told.at.deliveries, place)
+    _print_words(f"{told.at.sink}: {state_of(place)}{elsewhere}", [*lines, *_said(told), *history])
 
 
 def _print_words(header: str, lines: list[str]) -> None:
@@ -232,43 +199,11 @@ def _said(told: _Told) -> list[str]:
     return [*told.answer.lines, *([] if error is None else [f"could not say more: {error}"])]
 
 
-def _state(place: Place | None) -> str:
-    if place is None:
-        return "not started yet"
-    waits = place.state == "retrying" and place.row is not None and place.row.put_off
-    return "waiting for its time" if waits else place.state
-
-
-def _standing(told: _Told, place: Place, now: datetime) -> list[str]:
-    """Say what the state alone does not."""
-    row = place.row
-    if place.state == "filtered":
-        return ["recorded before the sink started" if told.skipped else "no pipeline admitted it"]
-    if row is None:
-        return [f"the sink is parked: {told.parked}"] if told.parked else []
-    if place.state == "delivered":
-        return [f"at {moment(row.changed_at)}"]
-    if place.state == "discarded":
-        return [row.reason, f"given up at {moment(row.changed_at)}; see below by whom, and why"]
-    since = row.changed_at if place.state == "dead" else row.first_at
-    times = [f"since {moment(since)}, {age(now, since)} ago"]
-    if row.attempts:
-        times.append(f"failed attempts: {row.attempts}")
-    if row.next_at is not None:
-        times.append(f"offered again {_when(row, now)}")
-    parked = [f"the sink is parked: {told.parked}"] if told.parked else []
-    return [row.reason, "; ".join(times), *parked]
-
-
-def _when(row: ExceptionRow, now: datetime) -> str:
-    return "now" if row.next_at is None or row.next_at <= now else f"at {moment(row.next_at)}"
-
-
 # -- for machines -----------------------------------------------------------------------------
 
 
 def _document(
-    stored: StoredEvent | None, told: list[_Told], history: _History | None
+    stored: StoredEvent | None, told: list[_Told], history: History | None
 ) -> dict[str, Any]:
     return {
         "event": None if stored is None else fields_of(stored.event),
@@ -281,7 +216,8 @@ def _document(
 
 
 def _sink_document(told: _Told) -> dict[str, Any]:
-    row = None if told.place is None else told.place.row
+    place = told.at.place
+    row = None if place is None else place.row
     exception = None
     if row is not None:
         exception = {
@@ -294,25 +230,13 @@ def _sink_document(told: _Told) -> dict[str, Any]:
             "replay": row.replay,
         }
     return {
-        "sink": told.sink,
-        "type": told.type,
+        "sink": told.at.sink,
+        "type": told.at.type,
         "in_file": told.answer is not None,
-        "state": None if told.place is None else told.place.state,
+        "state": None if place is None else place.state,
         "exception": exception,
-        "parked": told.parked,
-        "deliveries": [plain(delivery) for delivery in told.deliveries],
+        "parked": told.at.parked,
+        "deliveries": [plain(delivery) for delivery in told.at.deliveries],
         "lines": [] if told.answer is None else list(told.answer.lines),
         "error": None if told.answer is None else told.answer.error,
     }
-
-
-def fields_of(event: Event) -> dict[str, Any]:
-    """Return an event's fields as JSON has them; exact decimals are text."""
-    import msgspec
-
-    from meter.events import format_seconds
-
-    told: dict[str, Any] = {"event_id": event.event_id, "kind": event.kind}
-    plain: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(Decimal,))
-    told |= {n: format_seconds(v) if isinstance(v, Decimal) else v for n, v in plain.items()}
-    return told

@@ -93,8 +93,8 @@ def show(plugins: Plugins, reference: str, pipelines: Path, *, as_json: bool) ->
 
     Exit 1 when there is none of this ID.
     """
-    from meter.cli.event_history import acts_of, plain
     from meter.cli.quarantine_desk import Desk
+    from meter.reports.event_history import acts_of, plain
 
     config = read_config(pipelines, plugins, looking=True)
     with Desk(config, plugins) as desk:

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, Self
 import click
 
 from meter.clock import SystemClock
-from meter.collectors.cases import Case, Lacking, Naming, case_of, event_of, receipt_of
+from meter.collectors.cases import Case, Lacking, Naming, case_of, receipt_of
+from meter.collectors.clearing import Clearing
 from meter.collectors.intake import Intake
 from meter.commands.tables import one_line
 from meter.errors import InvalidEvent
-from meter.events import Event, StreamTerminated
-from meter.journal import NewAct, NotDone, Recorded, open_journal
+from meter.journal import NewAct, NotDone, open_journal
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from meter.config import Config
-    from meter.journal import Entry, NewSession
+    from meter.journal import Entry
     from meter.plugins import Plugins
 
 __all__ = ["Desk"]
@@ -152,12 +152,11 @@ class Desk:
         """
         known = frozenset(self._config.collectors)
         facts, refused = [], []
+        intake = Intake(self.journal, self._plugins)
+        clearing = Clearing(self.journal, intake, collectors=known, clock=self.clock)
         for entry in entries:
-            provider_id = entry.provider_id
-            session = None if provider_id is None else self.journal.sessions.find(provider_id)
-            now = self.clock.now()
             try:
-                facts.append(event_of(entry, naming, session=session, collectors=known, now=now))
+                facts.append(clearing.fact_of(entry, naming))
             except (Lacking, InvalidEvent) as error:
                 refused.append(f"{entry.id}: {error}")
         if refused:
@@ -168,41 +167,15 @@ class Desk:
                 "events",
                 err=True,
             )
-        intake = Intake(self.journal, self._plugins)
         act = NewAct(who, reason)
         became = []
         for entry, fact in zip(entries, facts, strict=True):
             try:
-                became.append(asyncio.run(self._assign(intake, entry, fact, act)))
+                became.append(asyncio.run(clearing.assign(entry, fact, act)))
             except NotDone as error:
                 _stop(entries, entry, error)
         self._plugins.catch_up(self._plugins.patience)
         return became
-
-    async def _assign(
-        self, intake: Intake, entry: Entry, fact: Event | NewSession, act: NewAct
-    ) -> str:
-        now = self.clock.now()
-        if isinstance(fact, Event):
-            answer = await intake.assign(entry.id, fact, act, now)
-            was = "" if answer is Recorded.RECORDED else " (it was recorded meanwhile)"
-            return f"{fact.event_id}{was}"
-        await self.journal.aside.begin(entry.id, fact, now, act)
-        return await self._end_if_waiting(intake, fact, act)
-
-    async def _end_if_waiting(self, intake: Intake, session: NewSession, act: NewAct) -> str:
-        """Bill a Termination that waits for somebody to say whose its session is."""
-        naming = Naming(session.customer_id)
-        for entry in self.journal.aside.entries(provider_id=session.provider_id, limit=20):
-            if entry.collector != session.collector or self.case(entry).assignable is not None:
-                continue
-            begun = self.journal.sessions.find(session.provider_id)
-            now = self.clock.now()
-            fact = event_of(entry, naming, session=begun, collectors=frozenset(), now=now)
-            if isinstance(fact, StreamTerminated):
-                await intake.assign(entry.id, fact, act, now)
-                return f"{fact.event_id}, whose Termination had come"
-        return f"session {session.provider_id}, open"
 
     def _must_be_webhooks(self, entries: Sequence[Entry]) -> None:
         """Refuse to ask for what no collector of the file would ask for."""

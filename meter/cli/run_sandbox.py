@@ -85,7 +85,7 @@ def run_sandbox(pipelines: Path, plugins: Plugins, *, jobs: int, streams: int) -
             "stripe": stripe.base_url,
         }
         config = _sandboxed(config, addresses)
-        load = Load.for_config(config, jobs=jobs, streams=streams)
+        load = Load.for_config(config, jobs=jobs, streams=streams, upstream=streaming.url)
         folder.mkdir()
         journal = open_journal(config.journal, SystemClock(), run=True)
         try:
@@ -185,7 +185,7 @@ def _customers(
         with _progress(f"{load.jobs} jobs, submitted with the assemblyai SDK", load.jobs) as shown:
             load.submit(address, rest.base_url, seed=SEED, on_progress=unless_ended(shown))
     if load.streams:
-        title = f"{load.streams} sessions, streamed through the relay with the assemblyai SDK"
+        title = f"{load.streams} sessions, streamed {load.way} with the assemblyai SDK"
         with _progress(title, load.streams) as shown:
             load.stream(address, seed=SEED, on_progress=unless_ended(shown))
     flush()

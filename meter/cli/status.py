@@ -17,7 +17,7 @@ from meter.commands.moments import age
 from meter.commands.tables import one_line, table
 
 if TYPE_CHECKING:
-    from meter.commands.asking import Answer
+    from meter.delivery.asking import Answer
     from meter.journal import JournalTotals, Reason
     from meter.plugins import Plugins
 
@@ -51,6 +51,7 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     journal = open_journal(config.journal, clock, create=False)
     try:
         totals = journal.totals()
+        running = journal.running()
         reasons = journal.exceptions.reasons(LOOKED)
         answers = {
             name: ask(
@@ -66,10 +67,10 @@ def status(plugins: Plugins, pipelines: Path, *, as_json: bool) -> None:
     finally:
         journal.close()
     if as_json:
-        document = _document(totals, reasons, answers)
+        document = _document(totals, reasons, answers) | {"running": running}
         click.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))
     else:
-        _print(totals, clock.now(), config.sinks)
+        _print(totals, clock.now(), config.sinks, running=running)
         _print_sinks(totals, reasons, answers, naming(pipelines))
     for name in strange:
         click.echo(
@@ -92,7 +93,7 @@ def _document(
     return document
 
 
-def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
+def _print(totals: JournalTotals, now: datetime, sinks: Container[str], *, running: bool) -> None:
     recorded = sum(totals.events.values())
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(totals.events.items()))
     click.echo(f"recorded     {recorded} events" + (f": {kinds}" if kinds else ""))
@@ -108,6 +109,8 @@ def _print(totals: JournalTotals, now: datetime, sinks: Container[str]) -> None:
     quarantined = ", ".join(f"{n} from {name}" for name, n in sorted(totals.quarantined.items()))
     look = "; to look: meter quarantine list" if quarantined else ""
     click.echo(f"quarantine   {quarantined or 'empty'}{look}")
+    if not running:
+        click.echo("meter run    does not run: nothing is collected or delivered until it does")
     for name, jobs in sorted(totals.foreign.items()):
         click.echo(f"not ours     {jobs} jobs that {name} saw have another webhook, or none")
     for name, trouble in sorted(totals.collectors.items()):

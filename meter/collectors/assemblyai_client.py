@@ -72,14 +72,16 @@ class Page:
 class Api:
     """One key on one host."""
 
-    def __init__(self, api_key: Secret, base_url: str) -> None:
+    def __init__(
+        self, api_key: Secret, base_url: str, *, timeout_seconds: float = TIMEOUT_SECONDS
+    ) -> None:
         """Build the SDK's client; nothing is sent yet."""
         import assemblyai
 
         settings = assemblyai.Settings(
             api_key=api_key.get_secret_value(),
             base_url=base_url.rstrip("/"),
-            http_timeout=TIMEOUT_SECONDS,
+            http_timeout=timeout_seconds,
         )
         self._client = assemblyai.AsyncClient(settings=settings).http_client
 
@@ -112,6 +114,21 @@ class Api:
             parse_qs(urlsplit(older).query).get("before_id") if isinstance(older, str) else None
         )
         return Page(items, before[0] if before else None)
+
+    async def greet(self) -> datetime | None:
+        """Ask for one line of the list, to learn whether the key is taken.
+
+        Returns:
+            The provider's clock, UTC, where its answer says one.
+
+        Raises:
+            ApiError: one of its kinds.
+        """
+        response = await self._get("/v2/transcript", {"limit": 1})
+        try:
+            return parsedate_to_datetime(response.headers.get("date", "")).astimezone(UTC)
+        except (TypeError, ValueError):
+            return None
 
     async def close(self) -> None:
         """Let go of the connections."""

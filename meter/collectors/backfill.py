@@ -10,41 +10,25 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from meter.collectors.assemblyai_client import ApiError, Malformed, NotThere, Unavailable
-from meter.collectors.attribution import attribution_of_url
-from meter.collectors.transcripts import (
-    NotYet,
-    Unusable,
-    facts_of,
-    meaning_of,
-    possible_ids,
-    read_transcript,
-)
-from meter.errors import InvalidEvent, JournalError
-from meter.events import AsyncCompleted, AsyncFailed, Event
-from meter.journal import Quarantined, Watched
+from meter.collectors.assemblyai_client import ApiError, Malformed, Unavailable
+from meter.collectors.jobs import Job, Jobs, OurJobs, Walk
+from meter.errors import JournalError
 
 if TYPE_CHECKING:
-    from meter.collectors.assemblyai_client import Api, ListItem
+    from meter.collectors.assemblyai_client import Api
     from meter.collectors.interface import CollectorContext
-    from meter.collectors.transcripts import Transcript
+    from meter.journal import Watched
 
-__all__ = ["Backfill", "OurJobs", "walked_at"]
+__all__ = ["LISTED", "Backfill", "OurJobs", "walked_at"]
 
 T = TypeVar("T")
-_Found: TypeAlias = AsyncCompleted | AsyncFailed | NotYet | Quarantined | ApiError | None
 
-AT_ONCE: Final = 8
-HOPELESS: Final = 24
-"""So many fetches failing with none answered end a walk."""
 LISTED: Final = timedelta(days=90)
 """How long AssemblyAI lists a transcript; older ones are not come back to."""
 RETRY_SECONDS: Final = 30.0
@@ -53,70 +37,6 @@ WAITS_SECONDS: Final = (0.2, 0.8)
 """Between attempts at one answer within a walk."""
 LONGEST_WAIT_SECONDS: Final = 60.0
 """What AssemblyAI may ask for within a walk; beyond it the walk is tried again later."""
-DELETED_HOST: Final = "deleted_by_user"
-"""What `webhook_url` names after a `DELETE`; the duration survives, the customer does not."""
-
-
-@dataclass(frozen=True, slots=True)
-class OurJobs:
-    """Tells whose webhooks a job was submitted with, so that environments can share a key.
-
-    Attributes:
-        path: the collector's path.
-        public_url: what the world calls this server, if the host matters too.
-    """
-
-    path: str
-    public_url: str | None
-
-    @property
-    def words(self) -> list[str | None]:
-        """What decides, as the cursor keeps it: another rule judges every job afresh."""
-        return [self.path, self.public_url]
-
-    def takes(self, webhook_url: object) -> bool:
-        """Tell whether a job is this collector's; a deleted one might be, so it is."""
-        if not isinstance(webhook_url, str):
-            return False
-        try:
-            url = urlsplit(webhook_url)
-        except ValueError:
-            return False
-        if url.netloc == DELETED_HOST:
-            return True
-        if self.public_url is None:
-            return url.path.rstrip("/") == self.path.rstrip("/")
-        public = urlsplit(self.public_url)
-        path = public.path.rstrip("/") + self.path
-        return url.netloc.lower() == public.netloc.lower() and url.path.rstrip("/") == path.rstrip(
-            "/"
-        )
-
-
-class _Job(NamedTuple):
-    """One job to fetch; times in UTC."""
-
-    id: str
-    created: datetime
-    completed: datetime | None
-
-
-@dataclass(slots=True)
-class _Walk:
-    """What one walk has seen."""
-
-    known: dict[str, Watched]
-    seen: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    keep: list[Watched] = field(default_factory=list)
-    forget: list[str] = field(default_factory=list)
-    answered: int = 0
-    failed: int = 0
-
-    def judge(self, error: ApiError) -> None:
-        """Give up when nothing at all is answered: then it is not about single transcripts."""
-        if self.failed >= HOPELESS and not self.answered:
-            raise error
 
 
 class Backfill:
@@ -135,6 +55,7 @@ class Backfill:
         self._api = api
         self._context = context
         self._ours = ours
+        self._jobs = Jobs(api, context, ours, _patiently)
         self._every = every
         self._lookback = lookback
 
@@ -170,12 +91,13 @@ class Backfill:
         began = context.clock.now()
         known = {item.provider_id: item for item in context.journal.watched(context.name)}
         bound = self._bound(began, known)
-        walk = _Walk(known)
+        walk = Walk(known)
         before: str | None = None
         asked: set[str] = set()
         while True:
             page = await _patiently(partial(self._api.page, before))
-            await self._take(walk, [item for item in page.items if item.created >= bound])
+            items = [item for item in page.items if item.created >= bound]
+            await self._jobs.fetch_all(walk, self._jobs.wanted(walk, items))
             if page.older is None or (page.items and page.items[-1].created < bound):
                 break
             if page.older in asked:
@@ -208,129 +130,16 @@ class Backfill:
                 del known[item.provider_id]
         return began - LISTED
 
-    async def _take(self, walk: _Walk, items: list[ListItem]) -> None:
-        """Look at the jobs of one page: fetch those that are final and not known yet."""
-        wanted: list[_Job] = []
-        for item in items:
-            if item.id in walk.seen:
-                continue
-            walk.seen.add(item.id)
-            watched = walk.known.get(item.id)
-            if watched is not None and watched.state == "foreign":
-                walk.counts["foreign"] += 1
-            elif self._is_recorded(item):
-                walk.counts["known"] += 1
-                if watched is not None:
-                    walk.forget.append(item.id)
-            elif item.status in ("completed", "error"):
-                wanted.append(_Job(item.id, item.created, item.completed))
-            else:
-                walk.counts["unfinished"] += 1
-                walk.keep.append(Watched(item.id, "unfinished", item.created))
-        await self._fetch_all(walk, wanted)
-
-    async def _come_back(self, walk: _Walk) -> None:
+    async def _come_back(self, walk: Walk) -> None:
         """Ask after jobs that were unfinished and lie beyond the pages of this walk."""
-        await self._fetch_all(
+        await self._jobs.fetch_all(
             walk,
             [
-                _Job(item.provider_id, item.created, None)
+                Job(item.provider_id, item.created, None)
                 for item in walk.known.values()
                 if item.state == "unfinished" and item.provider_id not in walk.seen
             ],
         )
-
-    async def _fetch_all(self, walk: _Walk, jobs: list[_Job]) -> None:
-        for start in range(0, len(jobs), AT_ONCE):
-            some = jobs[start : start + AT_ONCE]
-            found = await asyncio.gather(*(self._fetch(job) for job in some))
-            await self._keep(walk, list(zip(some, found, strict=True)))
-            errors = [result for result in found if isinstance(result, ApiError)]
-            walk.failed += len(errors)
-            walk.answered += len(found) - len(errors)
-            for error in errors:
-                walk.judge(error)
-
-    async def _keep(self, walk: _Walk, found: list[tuple[_Job, _Found]]) -> None:
-        """Record what a few fetches gave; remember what to come back to, and what is not ours."""
-        events = [result for _, result in found if isinstance(result, Event)]
-        quarantined = [result for _, result in found if isinstance(result, Quarantined)]
-        if events:
-            for answer in await self._context.intake.record(events):
-                walk.counts[answer.value] += 1
-        if quarantined:
-            await self._context.intake.quarantine(quarantined)
-            walk.counts["quarantined"] += len(quarantined)
-        for job, result in found:
-            if result is None:
-                walk.counts["foreign"] += 1
-                walk.keep.append(Watched(job.id, "foreign", job.created))
-            elif isinstance(result, NotYet | ApiError):
-                walk.counts["unfinished"] += 1
-                walk.keep.append(Watched(job.id, "unfinished", job.created))
-                self._context.log.warning(
-                    "backfill.not_yet",
-                    extra={"transcript": job.id, "why": str(getattr(result, "reason", result))},
-                )
-            else:
-                walk.forget.append(job.id)
-
-    async def _fetch(self, job: _Job) -> _Found:
-        """Fetch one job: its event, quarantine, not ours (None), or why to come back to it."""
-        context = self._context
-        try:
-            raw = await _patiently(partial(self._api.transcript, job.id))
-            transcript = read_transcript(raw)
-        except InvalidEvent as error:
-            return NotYet(str(error), patient=False)
-        except (NotThere, Malformed) as error:
-            return NotYet(str(error), patient=False)
-        except ApiError as error:
-            return error
-        if not self._ours.takes(transcript.webhook_url):
-            return None
-        meaning = meaning_of(
-            transcript,
-            attribution_of_url(transcript.webhook_url),
-            transcript_id=job.id,
-            collector=context.name,
-            occurred_at=job.completed or job.created,
-            now=context.clock.now(),
-        )
-        if isinstance(meaning, Unusable):
-            return self._quarantined(job, meaning.reason, transcript)
-        return meaning
-
-    def _quarantined(self, job: _Job, reason: str, transcript: Transcript) -> Quarantined:
-        identity = job.id
-        self._context.log.warning(
-            "backfill.quarantined", extra={"transcript": identity, "reason": reason}
-        )
-        url = transcript.webhook_url
-        query = urlsplit(url).query if isinstance(url, str) else ""
-        payload = {
-            "transcript_id": identity,
-            "query": query,
-            "occurred_at": job.completed or job.created,
-            "transcript": facts_of(transcript),
-        }
-        return Quarantined(
-            collector=self._context.name,
-            key=f"transcript:{identity}:{query}",
-            reason=reason,
-            payload=msgspec.json.encode(payload).decode(),
-            provider_id=identity,
-        )
-
-    def _is_recorded(self, item: ListItem) -> bool:
-        """Tell whether the journal has this job in its final state, as an event or aside."""
-        completed, failed = possible_ids(item.id)
-        journal = self._context.journal
-        if journal.find(completed) is not None:
-            return True
-        if item.status == "error" and journal.find(failed) is not None:
-            return True
-        return journal.is_quarantined(self._context.name, item.id)
 
 
 def walked_at(cursor: str) -> datetime:

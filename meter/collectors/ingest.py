@@ -6,9 +6,7 @@ fact. Each item is answered on its own, after it is durable; the event id is met
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -16,6 +14,7 @@ from pydantic import Field, field_validator
 
 from meter.collectors.interface import Collector
 from meter.collectors.posted import Answer, Refused, items_of, posted_event
+from meter.collectors.secrets import PreviousSecret, Secrets
 from meter.collectors.session_items import SessionItems
 from meter.errors import InvalidEvent, JournalUnavailable
 from meter.http import Response, Route
@@ -47,6 +46,7 @@ class IngestOptions(Options):
     secret: Annotated[
         Secret, Field(description="What applications send as `Authorization: Bearer <secret>`.")
     ]
+    previous_secret: PreviousSecret = None
     path: Annotated[
         str,
         Field(description="Where `/sessions` and `/events` are mounted.", pattern="^(/[^/?#]+)*$"),
@@ -78,7 +78,7 @@ class IngestCollector(Collector):
         self._sessions = SessionItems(
             context.name, journal=context.journal, intake=context.intake, clock=context.clock
         )
-        self._secret = hashlib.sha256(options.secret.get_secret_value().encode()).digest()
+        self._secrets = Secrets(options.secret, options.previous_secret, context.log)
 
     @classmethod
     def sandboxed(cls, options: IngestOptions, doubles: Mapping[str, str]) -> IngestOptions:
@@ -99,6 +99,13 @@ class IngestCollector(Collector):
             Route("POST", events, self._receive_events),
         )
 
+    def check(self) -> Iterator[str]:
+        """Look at the secrets; there is nobody to ask."""
+        from meter.collectors.checking import weaknesses
+
+        options = self.options
+        yield from weaknesses(secret=options.secret, previous_secret=options.previous_secret)
+
     async def run(self, *, once: bool) -> None:
         """Have nothing to fetch: everything is posted."""
         del once
@@ -112,8 +119,7 @@ class IngestCollector(Collector):
     async def _receive(self, request: Request, take: Take) -> Response:
         given = request.header(b"authorization") or b""
         scheme, _, secret = given.partition(b" ")
-        digest = hashlib.sha256(secret.strip()).digest()
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(digest, self._secret):
+        if scheme.lower() != b"bearer" or not self._secrets.admits(secret.strip()):
             return _WRONG_SECRET
         try:
             items = items_of(await request.body())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -72,6 +72,21 @@ class Collector(ABC):
 
     def sockets(self) -> Sequence[SocketRoute]:
         """Return the WebSocket routes that the server should mount; none by default."""
+        return ()
+
+    def check(self) -> Iterable[str]:
+        """Try keys, addresses and files for `meter check --connect`, and say what was found.
+
+        Called on an instance that never runs, in a thread of its own: it may block, and may use
+        `asyncio.run`. It changes nothing outside and records nothing.
+
+        Returns:
+            A line for each thing that is in order; one that begins with `warning: ` is shown as
+            such. As a generator, what it yielded before an error is shown as well.
+
+        Raises:
+            CollectorError: what is wrong, and what to do; a line for each thing.
+        """
         return ()
 
     @classmethod

@@ -7,7 +7,8 @@ import codecs
 import contextlib
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,9 +21,12 @@ from meter.collectors.interface import Collector
 from meter.errors import CollectorError, InvalidEvent, JournalUnavailable
 from meter.events import AnyEvent, decode_event, exact_number
 from meter.journal import Quarantined, Recorded
+from meter.journal.carried import BEGINNING, FORMAT, Begins, Ends, Line, decode_line
 from meter.sinks import Options, placed
 
 if TYPE_CHECKING:
+    from gzip import GzipFile
+
     from meter.collectors.interface import CollectorContext
 
 __all__ = ["JsonlCollector", "JsonlOptions"]
@@ -47,7 +51,10 @@ class JsonlOptions(Options):
     path: Annotated[
         Path,
         AfterValidator(_stdin_or_placed),
-        Field(description="The file, one event a line in its own JSON form; - is standard input."),
+        Field(
+            description="The file, one event a line in its own JSON form; - is standard input. An "
+            "export of a journal is one; .gz is unpacked."
+        ),
     ]
 
 
@@ -62,6 +69,7 @@ class JsonlCollector(Collector):
         """Keep what is needed; the file is opened by `run`."""
         super().__init__(options, context)
         self.counts = {"recorded": 0, "duplicate": 0, "conflict": 0, "quarantined": 0}
+        self.export = _Export()
 
     @classmethod
     def sandboxed(cls, options: JsonlOptions, doubles: Mapping[str, str]) -> JsonlOptions:
@@ -69,9 +77,26 @@ class JsonlCollector(Collector):
         del doubles
         return options
 
+    def check(self) -> Sequence[str]:
+        """Look whether the file can be read.
+
+        Raises:
+            CollectorError: it cannot.
+        """
+        path = self.options.path
+        if path == STDIN:
+            return ("standard input",)
+        try:
+            with path.open("rb"):
+                size = path.stat().st_size
+        except OSError as error:
+            raise CollectorError(f"path {path} cannot be read: {error.strerror}") from None
+        return (f"{path} can be read: {size:,} bytes",)
+
     async def run(self, *, once: bool) -> None:
         """Read to the end; each bad line is reported with its number and kept aside."""
         del once  # a file has one end, whichever way meter runs
+        self.export = _Export()
         path = self.options.path
         try:
             source = _open(path)
@@ -88,6 +113,13 @@ class JsonlCollector(Collector):
                 number += len(lines)
             await self._take(rest := splitter.rest(), number + 1)
         self.context.log.info("jsonl.read", extra={"lines": number + len(rest), **self.counts})
+        if (fault := self.export.fault()) is not None:
+            self.context.log.error(
+                "jsonl.incomplete_export", extra={"path": str(path), "error": fault}
+            )
+        if self.export.seen:
+            trouble = None if fault is None else f"{path}: {fault}"
+            await self.context.journal.set_trouble(self.context.name, trouble)
 
     async def _take(self, lines: list[bytes], first: int) -> None:
         """Take lines until the journal has them: standard input cannot be read twice."""
@@ -102,6 +134,7 @@ class JsonlCollector(Collector):
 
     async def _record(self, lines: list[bytes], first: int) -> None:
         events: list[AnyEvent] = []
+        others: list[Line] = []
         bad: list[Quarantined] = []
         for number, line in enumerate(lines, first):
             if not line.strip():
@@ -109,7 +142,10 @@ class JsonlCollector(Collector):
             try:
                 if len(line) > LONGEST_LINE:
                     raise InvalidEvent(f"over {LONGEST_LINE} bytes")
-                events.append(self._event(line))
+                if line.startswith(BEGINNING):
+                    others.append(_other(line))
+                else:
+                    events.append(self._event(line))
             except InvalidEvent as error:
                 bad.append(self._aside(line, number, str(error)))
         if bad:
@@ -118,6 +154,11 @@ class JsonlCollector(Collector):
             answers = await self.context.intake.record(events)
             for answer in Recorded:
                 self.counts[answer.value] += answers.count(answer)
+        if others:
+            await self.context.journal.carried.take(
+                [line for line in others if not isinstance(line, Begins | Ends)]
+            )
+        self.export.count(others, len(events))
 
     def _event(self, line: bytes) -> AnyEvent:
         """Read a line; who collected it stands if the file knows that collector, else it is us.
@@ -159,8 +200,61 @@ class JsonlCollector(Collector):
         )
 
 
-def _open(path: Path) -> BufferedReader:
-    return open(0, "rb", closefd=False) if path == STDIN else path.open("rb")
+class _Export:
+    """Tells whether an export of a journal has come to its end; any other file has no such lines.
+
+    Attributes:
+        seen: the file is one.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._events = 0
+        self._others = 0
+        self._end: Ends | None = None
+
+    def count(self, others: list[Line], events: int) -> None:
+        """Count what was taken."""
+        self._events += events
+        for line in others:
+            self.seen |= isinstance(line, Begins)
+            if isinstance(line, Ends):
+                self._end = line
+            else:
+                self._others += not isinstance(line, Begins)
+
+    def fault(self) -> str | None:
+        """Return what is wrong with it; None when nothing is."""
+        if not self.seen:
+            return None
+        if self._end is None:
+            return "this export is cut short; what it has was taken; export again"
+        if (self._events, self._others) != (self._end.events, self._end.others):
+            return (
+                f"this export had {self._end.events} events and {self._end.others} other lines; "
+                f"it has {self._events} and {self._others} that can be read; export again"
+            )
+        return None
+
+
+def _other(line: bytes) -> Line:
+    try:
+        read = decode_line(line)
+    except ValueError as error:
+        raise InvalidEvent(f"not a line of an export that this meter knows: {error}") from None
+    if isinstance(read, Begins) and read.format > FORMAT:
+        raise InvalidEvent(f"an export by a newer meter (format {read.format}); update meter")
+    return read
+
+
+def _open(path: Path) -> BufferedReader | GzipFile:
+    if path == STDIN:
+        return open(0, "rb", closefd=False)
+    if path.suffix == ".gz":
+        import gzip
+
+        return gzip.open(path, "rb")
+    return path.open("rb")
 
 
 class LineSplitter:
@@ -207,7 +301,7 @@ async def _in_thread(read: Callable[[int], bytes], size: int) -> bytes:
         result, problem = b"", None
         try:
             result = read(size)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, zlib.error) as error:
             problem = CollectorError(f"reading stopped: {error}")
         with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
             loop.call_soon_threadsafe(settle, result, problem)

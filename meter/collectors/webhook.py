@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,7 +11,8 @@ import msgspec
 from pydantic import Field, field_validator
 
 from meter.collectors.interface import Collector
-from meter.errors import JournalUnavailable
+from meter.collectors.secrets import PreviousSecret, Secrets
+from meter.errors import CollectorError, JournalUnavailable
 from meter.http import Response, Route
 from meter.journal import NewReceipt
 from meter.sinks import Duration, Options, Secret
@@ -21,6 +20,7 @@ from meter.sinks import Duration, Options, Secret
 if TYPE_CHECKING:
     from meter.collectors.interface import CollectorContext
     from meter.collectors.resolver import Resolver
+    from meter.collectors.window import Found, Told, Window
     from meter.http import Request
 
 __all__ = ["WebhookCollector", "WebhookOptions"]
@@ -70,6 +70,7 @@ class WebhookOptions(Options):
     secret: Annotated[
         Secret, Field(description="The value that AssemblyAI sends in the webhook header.")
     ]
+    previous_secret: PreviousSecret = None
     path: Annotated[str, Field(description="Where the webhooks arrive.", pattern="^/[^?#]*$")] = (
         "/webhooks/assemblyai"
     )
@@ -113,7 +114,7 @@ class WebhookCollector(Collector):
         """Prepare what every request needs."""
         super().__init__(options, context)
         self._header = options.header.lower().encode()
-        self._secret = hashlib.sha256(options.secret.get_secret_value().encode()).digest()
+        self._secrets = Secrets(options.secret, options.previous_secret, context.log)
         self._resolver: Resolver | None = None
 
     @classmethod
@@ -138,7 +139,7 @@ class WebhookCollector(Collector):
         503 for every fault of our own, because any 4xx ends AssemblyAI's retries for ever.
         """
         given = request.header(self._header)
-        if given is None or not hmac.compare_digest(hashlib.sha256(given).digest(), self._secret):
+        if given is None or not self._secrets.admits(given):
             return _WRONG_SECRET
         try:
             body = _decode(await request.body())
@@ -161,6 +162,53 @@ class WebhookCollector(Collector):
         if self._resolver is not None:
             self._resolver.wake()
         return _RECEIVED
+
+    def check(self) -> Iterator[str]:
+        """Ask AssemblyAI whether it takes the key, and the public address whether it leads here.
+
+        Raises:
+            CollectorError: a line for each thing that is wrong.
+        """
+        from meter.collectors.checking import leads_here, weaknesses
+
+        options = self.options
+        faults: list[str] = []
+        yield from weaknesses(secret=options.secret, previous_secret=options.previous_secret)
+        try:
+            yield from asyncio.run(self._key_taken())
+        except CollectorError as error:
+            faults.append(str(error))
+        try:
+            if options.public_url is not None:
+                yield from leads_here(options.public_url, options.path)
+        except CollectorError as error:
+            faults.append(str(error))
+        if faults:
+            raise CollectorError("\n".join(faults))
+
+    async def _key_taken(self) -> list[str]:
+        """Say that AssemblyAI takes the key, and how its clock differs from this machine's.
+
+        Raises:
+            CollectorError: it does not, or does not answer.
+        """
+        from meter.collectors.assemblyai_client import Api, ApiError, Unavailable
+        from meter.collectors.checking import ASK_SECONDS, OFFLINE, clock_words, place_words
+
+        options = self.options
+        where = place_words(options.base_url)
+        api = Api(options.api_key, options.base_url, timeout_seconds=ASK_SECONDS)
+        try:
+            theirs = await api.greet()
+        except Unavailable as error:
+            raise CollectorError(f"base_url {where}: {error}; {OFFLINE}") from None
+        except ApiError as error:
+            raise CollectorError(f"{where}: {error}") from None
+        finally:
+            await api.close()
+        skew = clock_words(self.context.clock.now(), theirs)
+        taken = f"the key may list transcripts at {where}"
+        return [taken] if skew is None else [taken, skew]
 
     async def run(self, *, once: bool) -> None:
         """Resolve receipts and walk the list: once, or until cancelled."""
@@ -192,6 +240,34 @@ class WebhookCollector(Collector):
                 group.create_task(backfill.run())
         finally:
             self._resolver = None
+            await api.close()
+
+    async def collect_window(
+        self,
+        window: Window,
+        *,
+        tell: Callable[[Told], None],
+        waiting: Callable[[float, str], None],
+        restart: bool = False,
+        dry_run: bool = False,
+    ) -> Found:
+        """Walk the list for a window of time; see `meter.collectors.window.WindowWalk`.
+
+        Raises:
+            ApiError: it could not be walked to its end; the next run goes on there.
+            JournalUnavailable: likewise.
+        """
+        from meter.collectors.assemblyai_client import Api
+        from meter.collectors.jobs import OurJobs
+        from meter.collectors.window import WindowWalk
+
+        options = self.options
+        api = Api(options.api_key, options.base_url)
+        ours = OurJobs(options.path, options.public_url)
+        walk = WindowWalk(api, self.context, ours, window, tell=tell, waiting=waiting)
+        try:
+            return await walk.run(restart=restart, dry_run=dry_run)
+        finally:
             await api.close()
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from meter.config import Config, SinkConfig
     from meter.plugins import Plugins
 
@@ -26,8 +29,26 @@ __all__ = [
 
 DEFAULT_FILE: Final = "pipelines.yaml"
 
+
+def _offered(
+    _context: click.Context, _argument: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer a shell the YAML files here; where there is none, any file."""
+    from click.shell_completion import CompletionItem
+
+    folder = Path(incomplete).parent if incomplete else Path()
+    with suppress(OSError):
+        files = sorted(str(path) for path in folder.glob("*.y*ml") if path.is_file())
+        if found := [file for file in files if file.startswith(incomplete)]:
+            return [CompletionItem(file) for file in found]
+    return [CompletionItem(incomplete, type="file")]
+
+
 pipelines_file = click.argument(
-    "pipelines", default=DEFAULT_FILE, type=click.Path(path_type=Path, dir_okay=False)
+    "pipelines",
+    default=DEFAULT_FILE,
+    type=click.Path(path_type=Path, dir_okay=False),
+    shell_complete=_offered,
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

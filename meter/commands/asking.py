@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.config import SinkConfig
+    from meter.delivery.asking import Answer
     from meter.journal import Journal
     from meter.sinks import Sink
 
-__all__ = ["Answer", "ask"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a sink said.
-
-    Attributes:
-        lines: its words.
-        error: why it could not answer; None when it did.
-    """
-
-    lines: tuple[str, ...] = ()
-    error: str | None = None
+__all__ = ["ask"]
 
 
 def ask(
@@ -48,21 +35,16 @@ def ask(
     import sys
     from contextlib import redirect_stdout
 
-    from meter.delivery.contexts import unopened
+    from meter.delivery.asking import Answer, answered
     from meter.delivery.outcomes import describe
-    from meter.errors import PluginError, SinkError
+    from meter.errors import PluginError
     from meter.plugins.aside import within
 
-    def answered() -> tuple[str, ...]:
-        lines = question(unopened(entry, journal=journal, clock=clock)) or ()
-        return (lines,) if isinstance(lines, str) else tuple(str(line) for line in lines)
+    def asked() -> Answer:
+        return answered(entry, question, journal=journal, clock=clock)
 
     try:
         with redirect_stdout(sys.stderr):  # standard output belongs to the command's data
-            return Answer(within(seconds, answered, plugin=entry.extension.plugin))
+            return within(seconds, asked, plugin=entry.extension.plugin)
     except PluginError as error:
         return Answer(error=describe(error))
-    except SinkError as error:
-        return Answer(error=str(error) or type(error).__name__)
-    except BaseException as error:  # noqa: BLE001  a plugin may raise anything, in its own thread
-        return Answer(error=f"plugin {entry.extension.plugin}: {describe(error)}")

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from meter.clock import SystemClock
 from meter.commands.arguments import read_config
+from meter.commands.people import who
 from meter.commands.references import meant
 from meter.delivery import SinkWorker
 from meter.delivery.contexts import unopened
 from meter.delivery.filters import predicate_for
 from meter.errors import ConfigurationError, JournalLocked
-from meter.journal import open_journal
+from meter.journal import NewAct, open_journal
+from meter.sinks import Standing
 
 if TYPE_CHECKING:
     from meter.clock import Clock
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from meter.journal import ExceptionRow, Journal, SinkRow
     from meter.plugins import Plugins
     from meter.sinks import SinkContext, StateWrite
+    from meter.sinks.reading import Where
 
 __all__ = ["SinkDesk", "Standing", "sink_desk"]
 
@@ -33,21 +35,6 @@ PAGE: Final = 5_000
 """How many events are in memory at a time."""
 DELIVERY_GRACE_SECONDS: Final = 8.0
 """For the batch in hand, when somebody presses Ctrl-C."""
-
-Where = Literal["pending", "retrying", "held", "dead", "delivered"]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """One event, and where it stands for a sink.
-
-    Attributes:
-        reason: why it is not delivered; empty when nothing is the matter.
-    """
-
-    event: Event
-    where: Where
-    reason: str = ""
 
 
 class SinkDesk:
@@ -211,6 +198,19 @@ class SinkDesk:
             self.name, [row.offset for row in rows], self.clock.now()
         ).wait()
         return [row.event.event_id for row in rows]
+
+    def acted(self, what: str, reason: str, event_ids: Collection[str] = ()) -> None:
+        """Record what a person did, for `meter acts`; to which events, by event id.
+
+        Args:
+            what: in few words, such as `cancel`.
+            reason: in that person's words.
+            event_ids: those of the journal's events that it was about.
+        """
+        found = (self._journal.locate(event_id) for event_id in event_ids)
+        touched = [stored.offset for stored in found if stored is not None]
+        act, now = NewAct(who(), reason), self.clock.now()
+        self._journal.acts.record(act, what, now, sink=self.name, touched=touched).wait()
 
     def deliver_now(self) -> bool:
         """Deliver to this sink what is due, as `meter run --once` does for all of them.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from meter.config.conditions import Condition
 from meter.config.faults import ConfigFaults, Fault, PluginFaults
-from meter.config.loading import load_config, required_variables
+from meter.config.loading import load_config, required_variables, whence
 from meter.config.models import (
     CollectorConfig,
     Config,
@@ -36,6 +36,7 @@ __all__ = [
     "json_schema",
     "load_config",
     "required_variables",
+    "whence",
 ]
 
 

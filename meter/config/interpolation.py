@@ -19,7 +19,7 @@ from meter.config.faults import NodePath, nearest
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["Interpolated", "interpolate", "interpolate_text", "required_names"]
+__all__ = ["Interpolated", "interpolate", "interpolate_text", "names_in", "required_names"]
 
 _OPENING: Final = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<end>\}?)")
 _BODY: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
@@ -77,6 +77,11 @@ def required_names(document: Document) -> frozenset[str]:
     """Return the variables that a parsed, not yet interpolated document needs: no default."""
     texts = (text for _, text in leaves(document.root))
     return frozenset(name for text in texts for name, default in _references(text) if not default)
+
+
+def names_in(text: str) -> list[str]:
+    """Return the variables that a text refers to, in order."""
+    return [name for name, _ in _references(text)]
 
 
 def _replace(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from meter.config.faults import ConfigFaults, Fault, did_you_mean
-from meter.config.interpolation import interpolate, required_names
+from meter.config.interpolation import interpolate, names_in, required_names
 from meter.config.models import DEFAULT_JOURNAL, CollectorConfig, Config
 from meter.config.sections import Reader
 from meter.config.yaml_nodes import parse
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from meter.config.document import Document, Value
+    from meter.config.faults import NodePath
     from meter.config.models import SinkConfig
     from meter.plugins import Plugins
 
-__all__ = ["load_config", "required_variables"]
+__all__ = ["load_config", "required_variables", "whence"]
 
 MAX_BYTES: Final = 1_048_576
 """A pipelines file is some kilobytes; beyond this it is something else."""
@@ -63,6 +64,27 @@ def required_variables(path: Path) -> frozenset[str]:
     if document.faults:
         raise ConfigFaults.of(document.faults)
     return required_names(document)
+
+
+def whence(path: Path, node: NodePath) -> str:
+    """Say where a value stands in a file, and which variables it comes from; never the value.
+
+    Args:
+        path: the file.
+        node: keys from the top, such as `("collectors", "jobs", "api_key")`.
+
+    Returns:
+        Such as `pipelines.yaml:9:14, from ${ASSEMBLYAI_API_KEY}`; nothing where nothing stands.
+    """
+    document = _read(path)
+    value: Value = document.root
+    for key in node:
+        value = value.get(str(key)) if isinstance(value, dict) else None
+    if not isinstance(value, str):
+        return ""
+    line, column = document.place(node)
+    names = " and ".join(f"${{{name}}}" for name in names_in(value))
+    return f"{path}:{line}:{column}" + (f", from {names}" if names else "")
 
 
 def _read(path: Path) -> Document:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 from meter.config.conditions import Condition  # noqa: TC001  pydantic reads it at run time
 from meter.events import BILLED_KINDS
 from meter.sinks import Duration, Options, Secret
+from meter.sinks.options import none_if_empty
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +66,14 @@ class ServerOptions(Options):
     )
     admin_secret: Annotated[Secret | None, AfterValidator(_not_empty)] = Field(
         None,
-        description="What `POST /v1/tokens` asks for as `Authorization: Bearer <secret>`; without "
-        "it that path is off.",
+        description="What the operator's page at `/` asks for, and `POST /v1/tokens` as "
+        "`Authorization: Bearer <secret>`. Without it that path is off, and the page is for "
+        "browsers on this machine alone.",
+    )
+    previous_admin_secret: Annotated[Secret | None, AfterValidator(none_if_empty)] = Field(
+        None,
+        description="What `admin_secret` was before: `POST /v1/tokens` and `GET /metrics` take it "
+        "as well, while it is being rotated. Empty is none.",
     )
     metrics_secret: Annotated[Secret | None, AfterValidator(_not_empty)] = Field(
         None,

@@ -60,6 +60,11 @@ class Delivery:
             for worker in self._workers:
                 worker.look(patience)
 
+    def hanging(self) -> frozenset[str]:
+        """Name the sinks that have not come back from a call for longer than plugins may take."""
+        patience = self._plugins.patience
+        return frozenset(worker.name for worker in self._workers if worker.hangs(patience))
+
     def finish(self) -> None:
         """Let each worker deliver what there is, and end; `busy` tells when."""
         for worker in self._workers:

@@ -81,13 +81,10 @@ class SinkWorker:
         self._backoff = Backoff(chance)
         self._wake = threading.Event()
         self._halt = threading.Event()
-        self._finishing = False
+        self._finishing = self._flushing = self._flush_asked = False
         self._finish_by = 0.0
-        self._flushing = False
-        self._flush_asked = False
         self._tended_at: float | None = None
-        self._tend_failed = False
-        self._opened_before = False
+        self._tend_failed = self._opened_before = False
         self._calls = Calls(clock)
         self._thread = threading.Thread(
             target=self._run, name=f"meter-sink-{self.name}", daemon=True
@@ -140,10 +137,14 @@ class SinkWorker:
         """Tell, once, of a call of the sink that has not come back for that long."""
         self._troubles.look(self._thread, seconds)
 
+    def hangs(self, seconds: float) -> bool:
+        """Tell whether a call of the sink has given no sign of life for that long."""
+        return self._calls.longer_than(seconds) is not None
+
     def left_behind(self) -> bool:
         """Tell whether a `--once` run should go on without this sink, because it hangs."""
         seconds = LEFT_BEHIND * self._plugins.patience
-        return self._finishing and self._calls.longer_than(seconds) is not None
+        return self._finishing and self.hangs(seconds)
 
     # -- the thread ------------------------------------------------------------------------
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from meter.journal.records import Ticket
 
 __all__ = ["Act", "Acts", "NewAct", "What"]
 
-What = Literal["retry", "discard", "replay", "assign"]
+What = Literal["retry", "discard", "replay", "assign", "repair", "prune"]
+"""What meter's own commands do; a sink's commands have words of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Act:
 
     at: datetime
     who: str
-    what: What
+    what: str
     sink: str | None
     entry: int | None
     events: int
@@ -50,6 +54,12 @@ class Act:
 
 class Acts(ABC):
     """The acts in one journal. Methods may be called from any thread."""
+
+    @abstractmethod
+    def record(
+        self, act: NewAct, what: str, at: datetime, *, sink: str, touched: Collection[int]
+    ) -> Ticket[None]:
+        """Record what was done for a sink, to events at these offsets, where a plugin did it."""
 
     @abstractmethod
     def newest(self, limit: int, *, sink: str | None = None) -> Sequence[Act]:

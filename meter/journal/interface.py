@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from meter.events import Event
     from meter.journal.acts import Acts
     from meter.journal.aside import Aside
+    from meter.journal.bookmarks import Bookmarks
+    from meter.journal.carried import Carried
     from meter.journal.exceptions import Exceptions
     from meter.journal.records import (
         JournalTotals,
@@ -51,6 +53,10 @@ class Journal(ABC):
     """What people did."""
     aside: Aside
     """What is in quarantine, for people."""
+    bookmarks: Bookmarks
+    """Where commands stopped that can go on later."""
+    carried: Carried
+    """The way out into a file, and from there into another journal."""
     search: Search
     """Finds events."""
     commits: Commits

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from meter.journal import offsets
 from meter.journal.acts import Act, Acts, NewAct, What
 from meter.journal.sqlite_events import from_micros, to_micros
+
+if TYPE_CHECKING:
+    from meter.journal.records import Ticket
 
 __all__ = ["SqliteActs", "note"]
 
@@ -22,7 +25,7 @@ _COLUMNS: Final = (
 def note(
     connection: sqlite3.Connection,
     act: NewAct,
-    what: What,
+    what: What | str,
     at: datetime,
     *,
     sink: str | None = None,
@@ -51,9 +54,20 @@ def note(
 class SqliteActs(Acts):
     """The acts in a SQLite journal."""
 
-    def __init__(self, select: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]) -> None:
-        """Read with `select`, the journal's own."""
+    def __init__(
+        self,
+        select: Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]],
+        call: Callable[[Callable[[sqlite3.Connection], None]], Ticket[None]],
+    ) -> None:
+        """Read with `select`, and write with `call`, the journal's own."""
         self._select = select
+        self._call = call
+
+    def record(
+        self, act: NewAct, what: str, at: datetime, *, sink: str, touched: Collection[int]
+    ) -> Ticket[None]:
+        """Record what was done for a sink; see `Acts.record`."""
+        return self._call(lambda c: note(c, act, what, at, sink=sink, touched=touched))
 
     def newest(self, limit: int, *, sink: str | None = None) -> list[Act]:
         """Return what was done last, the newest first."""

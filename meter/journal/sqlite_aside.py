@@ -100,7 +100,7 @@ class SqliteAside(Aside):
 
         def run(connection: sqlite3.Connection) -> Recorded:
             _close(connection, entry, "assigned")
-            answer = sqlite_events.insert(connection, event)
+            answer = sqlite_events.insert(connection, event, now)
             if answer is Recorded.CONFLICT:  # raising takes its new entry back too
                 raise NotDone(_conflict(connection, event))
             _assigned(connection, entry, act, now, event.event_id)

@@ -15,6 +15,7 @@ from meter.events import (
     decode_event,
     encode_event,
     event_id_for,
+    format_seconds,
 )
 from meter.journal.records import Quarantined, Recorded, StoredEvent
 
@@ -63,18 +64,20 @@ def row_of(event: Event) -> Row:
     return event.event_id, encode_event(event).decode(), event
 
 
-def insert(connection: sqlite3.Connection, event: Event) -> Recorded:
+def insert(connection: sqlite3.Connection, event: Event, at: datetime) -> Recorded:
     """Record one event within the caller's transaction."""
-    (answer,) = insert_rows(connection, [row_of(event)])
+    (answer,) = insert_rows(connection, [row_of(event)], at)
     return answer
 
 
-def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Recorded]:
+def insert_rows(
+    connection: sqlite3.Connection, rows: Sequence[Row], at: datetime
+) -> list[Recorded]:
     """Record events within the caller's transaction; answers are in the same order."""
     if foreign := _of_others_sessions(connection, rows):
-        put_quarantined(connection, foreign.values(), rows[0][2].recorded_at)
+        put_quarantined(connection, foreign.values(), at)
         ours = [row for number, row in enumerate(rows) if number not in foreign]
-        rest = iter(insert_rows(connection, ours))
+        rest = iter(insert_rows(connection, ours, at))
         return [Recorded.CONFLICT if n in foreign else next(rest) for n in range(len(rows))]
     before = head(connection)
     changes = connection.total_changes
@@ -99,7 +102,7 @@ def insert_rows(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Rec
             conflicts.append(_conflict(event, first))
     _recorded(connection, recorded)
     if conflicts:
-        put_quarantined(connection, conflicts, rows[0][2].recorded_at)
+        put_quarantined(connection, conflicts, at)
     return answers
 
 
@@ -153,15 +156,17 @@ def _known(
 
 
 def _conflict(event: Event, first: Event) -> Quarantined:
-    differs = " and ".join(
-        name
-        for name, same in (
-            ("customer", event.customer_id == first.customer_id),
-            ("quantity", event.billed_seconds == first.billed_seconds),
-        )
-        if not same
-    )
-    return _quarantined(event, f"is recorded with another {differs}")
+    differs = []
+    if event.customer_id != first.customer_id:
+        differs.append(f"another customer ({first.customer_id!r}, not {event.customer_id!r})")
+    if event.billed_seconds != first.billed_seconds:
+        differs.append(f"another quantity ({_quantity(first)}, not {_quantity(event)})")
+    return _quarantined(event, f"is recorded with {' and '.join(differs)}")
+
+
+def _quantity(event: Event) -> str:
+    seconds = event.billed_seconds
+    return "none" if seconds is None else f"{format_seconds(seconds)} s"
 
 
 def _quarantined(event: Event, why: str) -> Quarantined:

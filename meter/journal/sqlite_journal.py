@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from meter.errors import JournalError, JournalUnavailable
-from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks
+from meter.journal import sqlite_events, sqlite_receipts, sqlite_sinks, sqlite_standing
 from meter.journal.interface import Journal
 from meter.journal.lock import RunLock, is_locked
 from meter.journal.sqlite_acts import SqliteActs
 from meter.journal.sqlite_aside import SqliteAside
+from meter.journal.sqlite_bookmarks import SqliteBookmarks
+from meter.journal.sqlite_carried import SqliteCarried
 from meter.journal.sqlite_exceptions import SqliteExceptions
 from meter.journal.sqlite_follower import Follower
 from meter.journal.sqlite_rollup import SqliteRollup
 from meter.journal.sqlite_schema import prepare
 from meter.journal.sqlite_search import SqliteSearch
 from meter.journal.sqlite_sessions import SqliteSessions
-from meter.journal.sqlite_standing import SqliteStandings
 from meter.journal.sqlite_state import SqliteSinkState
 from meter.journal.sqlite_totals import totals
 from meter.journal.sqlite_writer import GroupWriter
@@ -86,7 +87,7 @@ class SqliteJournal(Journal):
             connection = _connect(path, busy_seconds)
             try:
                 self.journal_id = prepare(connection, str(path))
-                self._writer = GroupWriter(connection, path)
+                self._writer = GroupWriter(connection, path, clock)
             except BaseException:
                 connection.close()
                 raise
@@ -98,11 +99,12 @@ class SqliteJournal(Journal):
             raise
         self.sessions = SqliteSessions(self._select, self._writer.call, clock)
         self.exceptions = SqliteExceptions(self._select, self._writer.call)
-        self.acts = SqliteActs(self._select)
+        self.acts = SqliteActs(self._select, self._writer.call)
         self.aside = SqliteAside(self._select, self._writer.call)
+        self.bookmarks = SqliteBookmarks(self._select, self._writer.call)
+        self.carried = SqliteCarried(self.journal_id, self._snapshot, self._writer.call)
         self.search = SqliteSearch(self._select)
         self.commits = self._writer.commits
-        self._standings = SqliteStandings(path)
         self.rollup = SqliteRollup(self._snapshot, self._writer.call)
         self._follower = Follower(self.rollup)
         if run:
@@ -314,7 +316,7 @@ class SqliteJournal(Journal):
     def standing(self) -> Standing:
         """Tell how it stands; see `Journal.standing`."""
         with self._snapshot() as connection:
-            return self._standings.take(connection)
+            return sqlite_standing.standing(connection, self.path)
 
     def probe(self) -> Ticket[None]:
         """Commit something harmless; see `Journal.probe`."""

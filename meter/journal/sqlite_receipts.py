@@ -62,7 +62,7 @@ def settle(
     """
     answer: Recorded | None = None
     if event is not None:
-        answer = sqlite_events.insert(connection, event)
+        answer = sqlite_events.insert(connection, event, at)
         outcome = answer.value
     if quarantined is not None:
         sqlite_events.put_quarantined(connection, [quarantined], at)

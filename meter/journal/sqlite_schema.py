@@ -12,7 +12,7 @@ from typing import Final
 
 from meter.errors import JournalError
 
-__all__ = ["APPLICATION_ID", "prepare"]
+__all__ = ["APPLICATION_ID", "VERSION", "prepare"]
 
 APPLICATION_ID: Final = 0x6D657472
 """`metr`, in the header of the file: tells a journal from any other SQLite file."""
@@ -236,6 +236,9 @@ INSERT INTO event_portions
 
 _MIGRATIONS: Final = (_V1, _V2, _V3, _V4, _V5, _V6)
 """Entry n takes a file from version n to n + 1; entries are never edited once released."""
+
+VERSION: Final = len(_MIGRATIONS)
+"""Of this meter's tables."""
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> str:

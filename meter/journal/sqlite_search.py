@@ -14,7 +14,7 @@ from meter.journal.records import StoredEvent
 from meter.journal.search import Came, Search, Wanted
 from meter.journal.sqlite_events import from_micros
 
-__all__ = ["SqliteSearch"]
+__all__ = ["SqliteSearch", "conditions"]
 
 PAGE: Final = 500
 """How many events are looked at together, where SQL cannot tell which are filtered."""
@@ -34,7 +34,7 @@ class SqliteSearch(Search):
 
     def newest(self, wanted: Wanted, limit: int, *, before: int | None = None) -> list[StoredEvent]:
         """Return events, the newest first; see `Search.newest`."""
-        where, values = _conditions(wanted)
+        where, values = conditions(wanted)
         at = 2**63 - 1 if before is None else before
         unsure = wanted.state in ("delivered", "filtered")
         found: list[StoredEvent] = []
@@ -58,7 +58,7 @@ class SqliteSearch(Search):
             " (SELECT offset FROM events WHERE offset > ?1 ORDER BY offset LIMIT ?2)",
             (offset, limit),
         )
-        where, values = _conditions(wanted)
+        where, values = conditions(wanted)
         rows = self._select(
             f"SELECT e.offset, e.body FROM events e WHERE {where} AND e.offset > ?"  # noqa: S608  because only words of ours are put in
             " AND e.offset <= ? ORDER BY e.offset",
@@ -90,12 +90,17 @@ class SqliteSearch(Search):
             for suffix in _SUFFIXES
         ]
         columns = "id, collector, received_at, coalesce(outcome, state), attempts, last_error"
-        rows = self._select(
-            f"SELECT {columns} FROM receipts WHERE event_id IN (?, ?, ?) UNION"  # noqa: S608  because only a constant of ours is put in
-            f" SELECT {columns} FROM receipts WHERE state = 'open'"
-            " AND json_extract(fields, '$.transcript_id') = ? ORDER BY 1",
-            (*ids, event.provider_id),
+        # Not one UNION: SQLite walks the whole table for its order.
+        settled = self._select(
+            f"SELECT {columns} FROM receipts WHERE event_id IN (?, ?, ?)",  # noqa: S608  because only a constant of ours is put in
+            tuple(ids),
         )
+        waiting = self._select(
+            f"SELECT {columns} FROM receipts WHERE state = 'open'"  # noqa: S608  because only a constant of ours is put in
+            " AND json_extract(fields, '$.transcript_id') = ?",
+            (event.provider_id,),
+        )
+        rows = sorted({*settled, *waiting})
         return [Came(n, name, from_micros(at), *rest) for n, name, at, *rest in rows]
 
     def _sure(self, wanted: Wanted, found: list[StoredEvent]) -> list[StoredEvent]:
@@ -121,7 +126,8 @@ class SqliteSearch(Search):
             raise JournalUnavailable(f"the journal cannot be read: {error}") from None
 
 
-def _conditions(wanted: Wanted) -> tuple[str, tuple[Any, ...]]:
+def conditions(wanted: Wanted) -> tuple[str, tuple[Any, ...]]:
+    """Return what is wanted of `events e`, as SQL, and its values."""
     where = ["true"]
     values: list[Any] = []
     for name in ("customer_id", "kind", "model"):

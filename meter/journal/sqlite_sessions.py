@@ -35,6 +35,9 @@ _FROM: Final = (
 )
 _MICROS: Final = 1_000_000
 _NEVER: Final = 2**63 - 1
+_UNENDED: Final = frozenset({"open", "quarantined"})
+_BY_INDEX: Final = "s.state IN ('open', 'quarantined')"
+"""In the words of the index of those: SQLite takes it for no others."""
 
 
 class SqliteSessions(Sessions):
@@ -86,7 +89,7 @@ class SqliteSessions(Sessions):
             ).fetchone()
             if not still_open:
                 return None
-            answer = sqlite_events.insert(connection, event)
+            answer = sqlite_events.insert(connection, event, event.recorded_at)
             # Recording it does this already, but an event that was known before does not.
             connection.execute(
                 "UPDATE sessions SET state = 'abandoned', ended_at = ?"
@@ -154,6 +157,8 @@ class SqliteSessions(Sessions):
         where = ["true"]
         values: list[str] = []
         if states:
+            if _UNENDED.issuperset(states):
+                where.append(_BY_INDEX)
             where.append(f"s.state IN ({','.join('?' * len(states))})")
             values += states
         for column, value in (("collector", collector), ("customer_id", customer_id)):
@@ -174,8 +179,8 @@ class SqliteSessions(Sessions):
     def overdue(self, before: datetime, *, limit: int) -> Sequence[Session]:
         """Return open sessions that expired before a time, the longest ago first."""
         rows = self._select(
-            f"SELECT {_COLUMNS} {_FROM} WHERE s.state = 'open' AND s.expires_at < ?"
-            " ORDER BY s.expires_at LIMIT ?",
+            f"SELECT {_COLUMNS} {_FROM} WHERE {_BY_INDEX} AND s.state = 'open'"
+            " AND s.expires_at < ? ORDER BY s.expires_at LIMIT ?",
             (to_micros(before), limit),
         )
         return [_session(row) for row in rows]

@@ -6,11 +6,9 @@ import sqlite3
 
 from meter.journal import sqlite_sinks, sqlite_standing
 from meter.journal.records import JournalTotals
-from meter.journal.sqlite_standing import between
 
 __all__ = ["totals"]
 
-_END = 2**63 - 1
 # The first condition has SQLite take the index that holds nothing else.
 _SESSIONS = (
     "SELECT state, count(*) FROM sessions s WHERE state IN ('open', 'quarantined')"
@@ -33,7 +31,7 @@ def totals(connection: sqlite3.Connection) -> JournalTotals:
         events=dict(c.execute(sqlite_standing.RECORDED)),
         receipts=receipts,
         quarantined=dict(c.execute(sqlite_standing.QUARANTINE_OPEN)),
-        balances=sqlite_sinks.balances(c, lambda _sink, checkpoint: _beyond(c, checkpoint)),
+        balances=sqlite_sinks.balances(c),
         oldest_open_receipt=min((waiting.oldest for waiting in open_.values()), default=None),
         collectors={
             name: trouble
@@ -43,22 +41,3 @@ def totals(connection: sqlite3.Connection) -> JournalTotals:
         foreign=dict(c.execute(_FOREIGN)),
         sessions=dict(c.execute(_SESSIONS)),
     )
-
-
-def _beyond(connection: sqlite3.Connection, checkpoint: int) -> int:
-    """Count the events beyond a checkpoint: in its portion, in the ones after, and in no portion.
-
-    Offsets have gaps, and to walk over millions of events takes seconds.
-    """
-    (in_portions, first, last) = connection.execute(
-        "SELECT coalesce(sum(events), 0), min(last_offset), max(last_offset) FROM event_portions"
-        " WHERE last_offset > ?",
-        (checkpoint,),
-    ).fetchone()
-    if first is None:
-        return between(connection, checkpoint, _END)
-    (own,) = connection.execute(
-        "SELECT events FROM event_portions WHERE last_offset = ?", (first,)
-    ).fetchone()
-    ahead = int(in_portions - own)
-    return between(connection, checkpoint, first) + ahead + between(connection, last, _END)

@@ -21,6 +21,7 @@ from meter.journal.records import Recorded, Ticket
 from meter.journal.standing import Commits
 
 if TYPE_CHECKING:
+    from meter.clock import Clock
     from meter.events import Event
     from meter.journal.records import NewReceipt
 
@@ -39,9 +40,10 @@ _INSERT_RECEIPT = "INSERT INTO receipts (collector, received_at, query, fields) 
 class GroupWriter:
     """The only writer of this process on a SQLite journal."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, clock: Clock) -> None:
         """Own the connection from now on; the thread starts with the first write."""
         self._connection = connection
+        self._clock = clock
         self._path = path
         self._inode = path.stat().st_ino
         self._queue: list[tuple[Any, Ticket[Any]]] = []
@@ -179,8 +181,8 @@ class GroupWriter:
         if receipts:
             connection.executemany(_INSERT_RECEIPT, receipts)
         recorded = False
-        if events:
-            answers = sqlite_events.insert_rows(connection, events)
+        if shares:  # perhaps of nothing: that is answered too
+            answers = sqlite_events.insert_rows(connection, events, self._clock.now())
             recorded = Recorded.RECORDED in answers
             start = 0
             for ticket, count in shares:

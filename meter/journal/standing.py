@@ -58,8 +58,6 @@ class Standing:
         cursors: by collector, in its own words.
         troubles: by collector, why it cannot work.
         balances: of every sink that ever ran.
-        uncounted: sinks with so long a queue that it is not counted to its end yet: their
-            `pending` is an upper bound, and their balance cannot be told.
         file_bytes: the size of the `database` and of its `log`.
     """
 
@@ -72,5 +70,4 @@ class Standing:
     cursors: Mapping[str, str]
     troubles: Mapping[str, str]
     balances: Sequence[Balance]
-    uncounted: frozenset[str]
     file_bytes: Mapping[str, int]

@@ -6,7 +6,7 @@ whose days cut a quarter of an hour, need every event to be read again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -25,9 +25,13 @@ __all__ = [
     "DIMENSION",
     "KEYS",
     "CustomerUsage",
+    "Periods",
     "Question",
     "Rated",
     "Use",
+    "calendar_of",
+    "group_of",
+    "in_order",
     "usage",
     "usage_by_customer",
 ]
@@ -145,19 +149,24 @@ def usage(
         question: what is asked.
         progress: called now and then when there is much to read.
     """
+    calendar = calendar_of(question)
+    uses: dict[tuple[str | None, ...], Use] = {}
+    for (period, series, dimensions), amount in _sums(journal, question, calendar, progress):
+        named = dict(zip(question.dimensions, dimensions, strict=True))
+        group = group_of(question.by, period, series, named)
+        uses.setdefault(group, Use(group)).add(series, amount)
+    return in_order(list(uses.values()), question.by)
+
+
+def calendar_of(question: Question) -> ZoneCalendar:
+    """Return what cuts time into the periods that a question is about."""
     unit = next((key for key in TIMES if key in question.by), None)
-    calendar = ZoneCalendar(
+    return ZoneCalendar(
         question.zone,
         "day" if unit == "day" else "month" if unit == "month" else None,
         question.since,
         question.until,
     )
-    uses: dict[tuple[str | None, ...], Use] = {}
-    for (period, series, dimensions), amount in _sums(journal, question, calendar, progress):
-        named = dict(zip(question.dimensions, dimensions, strict=True))
-        group = _group(question.by, period, series, named)
-        uses.setdefault(group, Use(group)).add(series, amount)
-    return _sorted(list(uses.values()), question.by)
 
 
 def _sums(
@@ -193,7 +202,7 @@ def _scanned(
     """Read every event."""
     sums: dict[_Key, Amount] = {}
     reduced: dict[Series, Series | None] = {}
-    periods = _Periods(calendar)
+    periods = Periods(calendar)
     names = question.dimensions
     offset, head = 0, journal.head()
     while offset < head and (measured := journal.rollup.read(offset, _PAGE)):
@@ -211,10 +220,11 @@ def _scanned(
     return sums
 
 
-class _Periods:
+class Periods:
     """What a calendar says, kept for the days that were asked for."""
 
     def __init__(self, calendar: ZoneCalendar) -> None:
+        """Ask this one."""
         self._calendar = calendar
         self._days: dict[int, list[Piece]] = {}
 
@@ -230,9 +240,10 @@ class _Periods:
         return False, None
 
 
-def _group(
-    by: Sequence[str], period: Period, series: Series, dimensions: dict[str, str | None]
+def group_of(
+    by: Sequence[str], period: Period, series: Series, dimensions: Mapping[str, str | None]
 ) -> tuple[str | None, ...]:
+    """Return the values of `by` for some usage."""
     values: dict[str, str | None] = {
         "customer": series.customer_id,
         "day": period,
@@ -246,7 +257,7 @@ def _group(
     )
 
 
-def _sorted(uses: list[Use], by: Sequence[str]) -> list[Use]:
+def in_order(uses: list[Use], by: Sequence[str]) -> list[Use]:
     """Sort by the first key, within it by the second, and so on: times by time, others by use."""
     subtotals: dict[tuple[str | None, ...], int] = {}
     for use in uses:

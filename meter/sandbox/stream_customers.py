@@ -8,7 +8,6 @@ from random import Random
 from assemblyai.streaming.v3 import (
     AsyncStreamingClient,
     SpeechModel,
-    StreamingClientOptions,
     StreamingError,
     StreamingEvents,
     StreamingParameters,
@@ -44,28 +43,28 @@ class Streamed:
 
 def stream_sessions(
     *,
-    url: str,
-    token_for: Callable[[str, str], str],
+    client_for: Callable[[str, str], AsyncStreamingClient],
     sessions: int,
     seed: int,
     on_progress: Callable[[int, int], None],
+    hang_up: bool = True,
 ) -> list[Streamed]:
     """Stream `sessions` sessions of the simulated customers and return them in the order drawn.
 
-    `url` is where the SDK connects (`ws://host:port`); `token_for(customer_id, project_id)` makes
-    the token for one session. Every fifth caller hangs up without Terminate. `on_progress(done,
-    total)` is called once a session. The SDK obeys proxy variables: set `NO_PROXY=127.0.0.1` where
-    a proxy is configured.
+    `client_for(customer_id, project_id)` makes the client of one session. Every fifth caller hangs
+    up without Terminate, unless `hang_up` is false. `on_progress(done, total)` is called once a
+    session. The SDK obeys proxy variables: set `NO_PROXY=127.0.0.1` where a proxy is configured.
     """
-    return asyncio.run(_all(url, token_for, sessions, seed, on_progress))
+    return asyncio.run(_all(client_for, sessions, seed, on_progress, hang_up=hang_up))
 
 
 async def _all(
-    url: str,
-    token_for: Callable[[str, str], str],
+    client_for: Callable[[str, str], AsyncStreamingClient],
     sessions: int,
     seed: int,
     on_progress: Callable[[int, int], None],
+    *,
+    hang_up: bool,
 ) -> list[Streamed]:
     turns = asyncio.Semaphore(AT_ONCE)
     done = 0
@@ -73,9 +72,9 @@ async def _all(
     async def one(number: int) -> Streamed:
         nonlocal done
         async with turns:
-            streamed = await _session(
-                url, token_for, seeded_chance(seed, "session", number), number
-            )
+            terminates = not hang_up or number % HANGS_UP_EVERY != HANGS_UP_EVERY - 1
+            chance = seeded_chance(seed, "session", number)
+            streamed = await _session(client_for, chance, terminates=terminates)
         done += 1
         on_progress(done, sessions)
         return streamed
@@ -84,7 +83,7 @@ async def _all(
 
 
 async def _session(
-    url: str, token_for: Callable[[str, str], str], chance: Random, number: int
+    client_for: Callable[[str, str], AsyncStreamingClient], chance: Random, *, terminates: bool
 ) -> Streamed:
     customer = chance.choice(CUSTOMERS)
     project_id = chance.choice(customer.project_ids)
@@ -99,11 +98,7 @@ async def _session(
         nonlocal problem
         problem = str(error)
 
-    client = AsyncStreamingClient(
-        StreamingClientOptions(
-            api_host=url, token=token_for(customer.customer_id, project_id), connect_timeout=10
-        )
-    )
+    client = client_for(customer.customer_id, project_id)
     client.on(StreamingEvents.Begin, on_begin)
     client.on(StreamingEvents.Error, on_error)
     await client.connect(
@@ -112,7 +107,7 @@ async def _session(
     for _ in range(chance.randint(2, LONGEST_CHUNKS) if problem is None else 0):
         await client.stream(CHUNK)
         await asyncio.sleep(CHUNK_WAIT_SECONDS)
-    await client.disconnect(terminate=number % HANGS_UP_EVERY != HANGS_UP_EVERY - 1)
+    await client.disconnect(terminate=terminates)
     return Streamed(
         session_id=session_id,
         customer_id=customer.customer_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from meter.http import Response
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from meter.http import Request
     from meter.sinks import Secret
 
-__all__ = ["Bearer", "wrong_secret"]
+__all__ = ["Bearer", "is_loopback", "wrong_secret"]
 
 
 class Bearer:
@@ -37,6 +38,15 @@ class Bearer:
         digest = hashlib.sha256(given.strip()).digest()
         fits = [hmac.compare_digest(digest, each) for each in self._digests]
         return scheme.lower() == b"bearer" and any(fits)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address, without a port, is this machine's own; a name is none."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def wrong_secret(name: str) -> Response:

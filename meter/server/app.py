@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from meter.errors import ConfigurationError
 from meter.http import BodyTooLarge, Response, Route, SocketRoute
+from meter.server.access import is_loopback
 from meter.server.health import Health
 
 if TYPE_CHECKING:
@@ -50,8 +50,10 @@ METRICS_PATH: Final = "/metrics"
 _OWN: Final = ("/healthz", "/readyz", METRICS_PATH)
 """Answered however busy it is: they are asked by those who would restart the process."""
 _PROXIED: Final = frozenset(
-    {b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+    {b"forwarded", b"via", b"x-real-ip", b"true-client-ip", b"x-client-ip", b"cf-connecting-ip"}
 )
+_PROXY: Final = b"x-forwarded-"
+"""How those headers begin that the other proxies add."""
 
 
 class _ClientGone(Exception):
@@ -77,12 +79,20 @@ class _Request:
     @property
     def is_local(self) -> bool:
         """Tell whether it comes from this machine, and not through a proxy on it."""
-        client = self._scope.get("client")
-        return (
-            client is not None
-            and _is_loopback(client[0])
-            and not any(name in _PROXIED for name, _ in self._scope["headers"])
+        return is_loopback(self.client) and not any(
+            name in _PROXIED or name.startswith(_PROXY) for name, _ in self._scope["headers"]
         )
+
+    @property
+    def client(self) -> str:
+        """The address of the other end; empty where that is not known."""
+        client = self._scope.get("client")
+        return "" if client is None else str(client[0])
+
+    @property
+    def http_version(self) -> str:
+        """Return `1.1`, or what else it is."""
+        return str(self._scope.get("http_version", ""))
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name."""
@@ -245,14 +255,6 @@ class App:
         told = {"why": why} if request.is_local else {}
         answer = {"status": "the journal cannot be written", **told}
         return Response(503, msgspec.json.encode(answer))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _claim(owners: dict[str, str], path: str, owner: str) -> None:

@@ -78,7 +78,9 @@ class Metrics:
         self._clock = clock
         self._started_at = clock.now()
         self._metrics_secret = options.metrics_secret
-        self._bearer = Bearer(options.metrics_secret, options.admin_secret)
+        self._bearer = Bearer(
+            options.metrics_secret, options.admin_secret, options.previous_admin_secret
+        )
         self._one = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="meter-metrics")
 
@@ -212,8 +214,7 @@ class Metrics:
             page.put(all_.QUEUE_AGE, max(_ZERO, now - oldest) if oldest else _ZERO, sink)
             page.put(all_.PARKED, int(balance.parked is not None), sink)
             page.put(all_.SINK_TROUBLE, int(balance.trouble is not None), sink)
-            if sink not in standing.uncounted:
-                page.put(all_.UNBALANCED, balance.recorded - balance.accounted, sink)
+            page.put(all_.UNBALANCED, balance.recorded - balance.accounted, sink)
 
 
 def _put_sink(page: Page, name: str, figures: SinkFigures) -> None:

@@ -121,6 +121,7 @@ class Run:
         from meter.collectors.relay.collector import StreamingCollector
         from meter.http import Route
         from meter.server.app import METRICS_PATH, App
+        from meter.server.desk import OperatorDesk
         from meter.server.listening import HttpServer, bind
         from meter.server.metrics import Metrics
         from meter.server.tokens import TOKENS_PATH, TokenDesk
@@ -138,7 +139,7 @@ class Run:
         options = self._config.server
         issuers = {n: c for n, c in self._collectors.items() if isinstance(c, StreamingCollector)}
         if issuers:
-            desk = TokenDesk(issuers, self._config.server.admin_secret)
+            desk = TokenDesk(issuers, options.admin_secret, options.previous_admin_secret)
             routes.append(("meter", Route("POST", TOKENS_PATH, desk.issue)))
         metrics = Metrics(
             options=options,
@@ -149,6 +150,14 @@ class Run:
             clock=self._clock,
         )
         routes.append(("meter", Route("GET", METRICS_PATH, metrics.answer)))
+        page = OperatorDesk(
+            self._config,
+            journal=self._journal,
+            clock=self._clock,
+            intake=self._intake,
+            hanging=self._delivery.hanging,
+        )
+        routes += [("meter", route) for route in page.routes()]
         sockets = [
             (f"collectors.{name}", socket)
             for name, collector in self._collectors.items()
@@ -157,7 +166,7 @@ class Run:
         app = App(
             routes, sockets=sockets, options=options, journal=self._journal, clock=self._clock
         )
-        metrics.app = app
+        metrics.app = page.app = app
         listener = bind(options.host, options.port)
         server = HttpServer(app, receipt_deadline=options.receipt_deadline)
         with _caught(SIGNALS, until) as (caught, ended):
@@ -186,6 +195,7 @@ class Run:
                 served, *_ = await asyncio.gather(serving, *collecting, return_exceptions=True)
                 await self._stop_delivery()
                 metrics.close()
+                page.close()
                 _log.info("run.stopped")
         if isinstance(served, BaseException):
             raise served

@@ -43,11 +43,11 @@ class TokenDesk:
     """Issues tokens for the streaming collectors of one run."""
 
     def __init__(
-        self, issuers: Mapping[str, StreamingCollector], admin_secret: Secret | None
+        self, issuers: Mapping[str, StreamingCollector], *admin_secrets: Secret | None
     ) -> None:
-        """Issue for these collectors; without a secret, for nobody."""
+        """Issue for these collectors, to whoever has one of the secrets; without any, to nobody."""
         self._issuers = issuers
-        self._bearer = Bearer(admin_secret)
+        self._bearer = Bearer(*admin_secrets)
 
     async def issue(self, request: Request) -> Response:
         """Answer one request for a token."""

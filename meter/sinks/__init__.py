@@ -13,14 +13,27 @@ from meter.sinks.interface import (
     SinkContext,
     SinkState,
     StateWrite,
-    Total,
 )
 from meter.sinks.options import Duration, FilePath, Home, Options, Secret, placed
+from meter.sinks.places import room_for
+from meter.sinks.reading import (
+    Comparison,
+    Deliveries,
+    Discrepancy,
+    Elsewhere,
+    Standing,
+    Total,
+    Written,
+)
 
 __all__ = [
     "Batch",
     "BodyTooLarge",
+    "Comparison",
+    "Deliveries",
+    "Discrepancy",
     "Duration",
+    "Elsewhere",
     "FilePath",
     "Guarantee",
     "Home",
@@ -35,7 +48,10 @@ __all__ = [
     "Sink",
     "SinkContext",
     "SinkState",
+    "Standing",
     "StateWrite",
     "Total",
+    "Written",
     "placed",
+    "room_for",
 ]

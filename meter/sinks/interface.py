@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from meter.events import Event
     from meter.http import Route
     from meter.sinks import options as _options
+    from meter.sinks.reading import Comparison, Deliveries, Elsewhere, Total, Written
 
 __all__ = [
     "Batch",
@@ -29,7 +29,6 @@ __all__ = [
     "SinkContext",
     "SinkState",
     "StateWrite",
-    "Total",
 ]
 
 
@@ -122,25 +121,6 @@ class Report:
     def everything(cls, batch: Batch, *, state: Sequence[StateWrite] = ()) -> Report:
         """Return the report of a batch that was delivered whole."""
         return cls(delivered=[event.event_id for event in batch.events], state=state)
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """What a destination counts of one thing, beside what was delivered to it.
-
-    Attributes:
-        whose: the customer, in the destination's own words.
-        what: what is counted, such as a meter's name.
-        unit: of both figures, such as `second`.
-        delivered: the sum of what this sink delivered.
-        counted: what the destination says it has.
-    """
-
-    whose: str
-    what: str
-    unit: str
-    delivered: Decimal
-    counted: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +221,9 @@ class Sink(ABC):
     exemptions: ClassVar[Mapping[str, str]] = {}
     """The cases of `meter.testing.SinkConformance` that this sink cannot pass: the name of the
     case, and one sentence that says why. Users read them in `meter check` and `meter plugins`."""
+    mending: ClassVar[str] = ""
+    """One sentence for `meter reconcile`: what puts rows right that are missing at the destination,
+    or differ there, where `meter replay` alone does not."""
     Options: ClassVar[builtins.type[_options.Options]]
     """The options model; see `meter.sinks.Options`."""
     batch_size: ClassVar[int] = 500
@@ -320,12 +303,13 @@ class Sink(ABC):
         return ()
 
     def check(self) -> Sequence[str]:
-        """Try keys and addresses for `meter check --connect`, and say what was found.
+        """Try keys, addresses and paths for `meter check --connect`, and say what was found.
 
-        Called like `status`, but may reach outside; it changes nothing there.
+        Called like `status`, but may reach outside; it changes nothing there. A line that begins
+        with `warning: ` is shown as such.
 
         Raises:
-            SinkError: what is wrong, and what to do.
+            SinkError: what is wrong, and what to do; a line for each thing.
         """
         return ()
 
@@ -335,6 +319,51 @@ class Sink(ABC):
         Called like `check`. Nothing, the default: the destination cannot be asked.
         """
         return ()
+
+    def written(
+        self, since: datetime | None, until: datetime | None
+    ) -> Iterable[Written | Elsewhere] | None:
+        """Read the destination's rows back for `meter reconcile`, one by one and in any order.
+
+        Called like `status`, but reads outside; the running process may be writing at the same
+        time. Never open the destination for writing, and repair nothing. Keep no more than some
+        rows in memory. What stands there is wanted, not what should: a row twice is yielded twice.
+        Where no destination was made yet, there are no rows.
+
+        Args:
+            since: only usage from then on is asked for, UTC; others may be yielded as well.
+            until: only usage before then; likewise.
+
+        Returns:
+            None, the default: the destination has no rows that can be read back.
+
+        Raises:
+            SinkError: it cannot be read now, here or while it is iterated over; and what to do.
+        """
+        del since, until
+        return None
+
+    def compared(
+        self, deliveries: Deliveries, since: datetime | None, until: datetime | None
+    ) -> Comparison | None:
+        """Compare what was delivered with what the destination counts, for `meter reconcile`.
+
+        For a destination that keeps sums and no rows; one with `written` is compared by meter.
+        Called like `check`.
+
+        Args:
+            deliveries: what the journal knows of this sink's events.
+            since: usage from then on, UTC; None: as far back as makes sense.
+            until: usage before then; None: up to now.
+
+        Returns:
+            None, the default: the destination cannot be asked.
+
+        Raises:
+            SinkError: it does not answer; and what to do.
+        """
+        del deliveries, since, until
+        return None
 
     @classmethod
     def sandboxed(cls, options: Any, doubles: Mapping[str, str]) -> Any:

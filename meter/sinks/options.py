@@ -22,10 +22,25 @@ from pydantic import (
     WithJsonSchema,
 )
 
-__all__ = ["Duration", "FilePath", "Home", "Options", "Secret", "placed", "read_duration"]
+__all__ = [
+    "Duration",
+    "FilePath",
+    "Home",
+    "Options",
+    "Secret",
+    "none_if_empty",
+    "placed",
+    "read_duration",
+]
 
 Secret = SecretStr
 """Text that cannot be printed by accident; `.get_secret_value()` reveals it."""
+
+
+def none_if_empty(secret: Secret | None) -> Secret | None:
+    """Take an empty secret for none, so that `${VARIABLE:-}` can stand there for good."""
+    return secret if secret is not None and secret.get_secret_value() else None
+
 
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")

@@ -213,8 +213,8 @@ class CollectorConformance(Kit):
             return
         texts: dict[str, str | bytes] = {"repr of the options": repr(self.options)}
         texts["`meter run --once`"] = run().output
-        for name in ("check", "status"):
-            texts[f"`meter {name}`"] = run(name, str(site.file)).output
+        for words in (("check", "--connect"), ("status",)):
+            texts[f"`meter {' '.join(words)}`"] = run(*words, str(site.file)).output
         for file in site.folder.glob("meter.db*"):
             texts[f"the journal ({file.name})"] = file.read_bytes()
         require(leaks(secrets, texts), "secrets in plain sight:")

@@ -8,13 +8,21 @@ from meter.testing.fault_cases import FaultCases
 from meter.testing.kill_cases import KillCases
 from meter.testing.lifecycle_cases import LifecycleCases
 from meter.testing.process_cases import ProcessCases
+from meter.testing.reading_cases import ReadingCases
 from meter.testing.secret_cases import SecretCases
 
 __all__ = ["SinkConformance"]
 
 
 class SinkConformance(
-    DeclarationCases, BatchCases, FaultCases, LifecycleCases, SecretCases, ProcessCases, KillCases
+    DeclarationCases,
+    BatchCases,
+    FaultCases,
+    LifecycleCases,
+    ReadingCases,
+    SecretCases,
+    ProcessCases,
+    KillCases,
 ):
     """Every case that a sink must pass; subclass it with `sink_config` and `read_back`.
 

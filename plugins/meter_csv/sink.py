@@ -16,15 +16,16 @@ from pydantic import AfterValidator, Field
 
 from meter.errors import FatalSinkError, RetryableSinkError
 from meter.events import format_seconds, format_time
-from meter.sinks import FilePath, Guarantee, Options, Report, Sink
+from meter.sinks import FilePath, Guarantee, Options, Report, Sink, room_for
 from meter_csv.template import Template
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from meter.events import Event
-    from meter.sinks import Batch, SinkContext, StateWrite
+    from meter.sinks import Batch, SinkContext, StateWrite, Written
 
 __all__ = ["CsvOptions", "CsvSink"]
 
@@ -78,6 +79,10 @@ class CsvSink(Sink):
     type = "csv"
     guarantee = Guarantee.REPAIRS
     guarantee_note = "a tail that a crash left is cut back to the checkpoint before writing goes on"
+    mending = (
+        "move the file that is wrong away, then `meter replay --force` the time that it is of: a "
+        "new file is written"
+    )
     Options = CsvOptions
     batch_size = 10_000
     options: CsvOptions
@@ -95,19 +100,26 @@ class CsvSink(Sink):
         del doubles
         return options
 
+    def check(self) -> Sequence[str]:
+        """Look whether the files can be written; makes nothing.
+
+        Raises:
+            FatalSinkError: they cannot.
+        """
+        path = self.options.path
+        if "{" not in str(path):
+            return (room_for(path),)
+        room_for(self._template.folder / "any.csv")
+        return (f"files can be written in {self._template.folder}",)
+
     def open(self) -> None:
         """Cut every file back to what the journal knows of it.
 
         Raises:
             FatalSinkError: a file is not what this sink wrote.
         """
-        self._files = {}
-        after = ""
-        while pairs := self.context.state.scan("file:", after=after):
-            for key, value in pairs:
-                self._files[key.removeprefix("file:")] = _Known.read(value)
-            after = pairs[-1][0]
-        self._template.folder.mkdir(parents=True, exist_ok=True)
+        self._files = dict(self._known())
+        _make(self._template.folder)
         for name, known in self._files.items():
             if known.length and (descriptor := self._descriptor(name)) is not None:
                 try:
@@ -136,6 +148,26 @@ class CsvSink(Sink):
         return Report.everything(
             batch, state=[self._state(name, known) for name, known in written.items()]
         )
+
+    def written(self, since: datetime | None, until: datetime | None) -> Iterator[Written]:
+        """Read every file of this sink's back, for `meter reconcile`.
+
+        Raises:
+            RetryableSinkError, FatalSinkError: one of them cannot be read.
+        """
+        from meter_csv.reading import rows
+
+        del since, until  # a row that was altered may stand in any file
+        for name, _ in self._known():
+            yield from rows(self._template.folder / name, HEADER, _FORMULA)
+
+    def _known(self) -> Iterator[tuple[str, _Known]]:
+        """Yield what the journal knows of each file, by its name below the folder."""
+        after = ""
+        while pairs := self.context.state.scan("file:", after=after):
+            for key, value in pairs:
+                yield key.removeprefix("file:"), _Known.read(value)
+            after = pairs[-1][0]
 
     def _name(self, event: Event) -> str:
         key = self._template.key(event)
@@ -180,7 +212,7 @@ class CsvSink(Sink):
         descriptor = self._descriptor(name)
         created = descriptor is None
         if descriptor is None:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path.parent)
             descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
         try:
             length = self._repair(name, descriptor)
@@ -257,6 +289,20 @@ def _digest(descriptor: int, length: int) -> str:
     head = os.pread(descriptor, min(length, _DIGESTED), 0)
     tail = os.pread(descriptor, min(length, _DIGESTED), max(0, length - _DIGESTED))
     return hashlib.sha256(head + tail).hexdigest()[:32]
+
+
+def _make(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        RetryableSinkError: something is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise RetryableSinkError(
+            f"{folder} is wanted as a folder, and a file is in the way; move that away"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -162,6 +162,11 @@ class Folder:
                 found.back.append(file)
         return found
 
+    def present(self, path: str) -> Path | None:
+        """Return where a file that counts can be read; None when it is nowhere."""
+        places = (self.root / path, self._part(path), self.root / path)  # it may be renamed now
+        return next((place for place in places if place.exists()), None)
+
     def _part(self, path: str) -> Path:
         return self.own / (path.removesuffix(_SUFFIX).replace("/", ",") + _PART)
 

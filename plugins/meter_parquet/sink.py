@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from meter.sinks import Batch, SinkContext, StateWrite
+    from meter.sinks import Batch, Elsewhere, SinkContext, StateWrite, Written
 
 __all__ = ["ParquetOptions", "ParquetSink"]
 
@@ -39,6 +39,7 @@ class ParquetSink(Sink):
         "a batch counts, whole, from one commit in the folder's books; files that a crash left "
         "half made are finished or removed before writing goes on"
     )
+    mending = "move the whole folder away: `meter run` fills a new one from the journal"
     Options = ParquetOptions
     batch_size = 50_000
     options: ParquetOptions
@@ -150,6 +151,20 @@ class ParquetSink(Sink):
         if standing.sink != self.context.name:
             raise FatalSinkError(f"{root} is written by the sink {standing.sink!r}")
         return (f"{root} can be written; {standing.delivered} events in {files} files",)
+
+    def written(
+        self, since: datetime | None, until: datetime | None
+    ) -> Iterator[Written | Elsewhere]:
+        """Read the folder back, for `meter reconcile`.
+
+        Raises:
+            RetryableSinkError, FatalSinkError: it cannot be read, or pyarrow is missing.
+        """
+        from meter_parquet.reading import contents
+
+        del since, until  # a row that was altered may stand in any file
+        _import_pyarrow()
+        return contents(self._folder)
 
     def close(self) -> None:
         """Close the books."""

@@ -14,10 +14,11 @@ from meter.events import format_seconds, format_time
 from meter.sinks import FilePath, Guarantee, Options, Position, Report, Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from meter.events import Event
-    from meter.sinks import Batch
+    from meter.sinks import Batch, Written
 
 __all__ = ["SqliteOptions", "SqliteSink"]
 
@@ -65,6 +66,7 @@ class SqliteSink(Sink):
     type = "sqlite"
     guarantee = Guarantee.ATOMIC
     guarantee_note = "the rows and this sink's checkpoint are committed in one transaction"
+    mending = "delete the row that is wrong; a replay of its event writes it anew"
     Options = SqliteOptions
     batch_size = 10_000
     options: SqliteOptions
@@ -80,6 +82,22 @@ class SqliteSink(Sink):
         """Return the options as they are: they name a file only."""
         del doubles
         return options
+
+    def check(self) -> Sequence[str]:
+        """Look whether the file can be written, and whose it is; makes and changes nothing.
+
+        Raises:
+            SinkError: it cannot, it is no database, or it is another journal's.
+        """
+        from meter_sqlite.checking import check
+
+        return check(
+            self.options.path,
+            table=self.options.table,
+            checkpoints=CHECKPOINTS,
+            sink=self.context.name,
+            journal_id=self.context.journal_id,
+        )
 
     def open(self) -> Position:
         """Open the file, make what is missing, and say where it stands.
@@ -161,6 +179,16 @@ class SqliteSink(Sink):
         if not self._indexed and len(batch.events) < self.batch_size:
             self._make_indexes(connection)
         return Report.everything(batch)
+
+    def written(self, since: datetime | None, until: datetime | None) -> Iterator[Written]:
+        """Read the table back, for `meter reconcile`.
+
+        Raises:
+            RetryableSinkError, FatalSinkError: it cannot be read.
+        """
+        from meter_sqlite.reading import rows
+
+        return rows(self.options.path, self.options.table, since, until)
 
     def close(self) -> None:
         """Close the file; its log is folded in."""

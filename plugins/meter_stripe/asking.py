@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import time
 from collections.abc import Callable
@@ -10,46 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from meter.errors import ConfigurationError
-
 if TYPE_CHECKING:
     from meter.commands import SinkDesk
 
-__all__ = ["carried_out", "confirmed", "on_terminal", "who", "why_not"]
+__all__ = ["carried_out", "why_not"]
 
 POLL_SECONDS: Final = 0.25
 TRY_AGAIN: Final = 2.0
 """How often it is tried here after all: the process that was running may have ended."""
-
-
-def who() -> str:
-    """Return the login name of the person who asks, for the record."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"
-
-
-def on_terminal() -> bool:
-    """Tell whether somebody sits there who can answer."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
-
-
-def confirmed(question: str, *, yes: bool) -> bool:
-    """Ask before something is done that cannot be undone.
-
-    Args:
-        question: to be answered with yes or no.
-        yes: the command line has answered it.
-
-    Raises:
-        ConfigurationError: there is nobody to ask.
-    """
-    if yes:
-        return True
-    if not on_terminal():
-        raise ConfigurationError("nobody can be asked here; --yes does it without asking")
-    return click.confirm(question)
 
 
 def carried_out(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from meter.commands.moments import age
+from meter.commands.people import confirmed, on_terminal, who
 from meter.commands.tables import one_line
-from meter_stripe.asking import carried_out, confirmed, on_terminal, who, why_not
+from meter_stripe.asking import carried_out, why_not
 from meter_stripe.intents import minute_of, shown
 from meter_stripe.late import MARGIN, STRIPE_PAST, late_reason
 from meter_stripe.ledger import Decision, Link, Tally
@@ -153,6 +154,7 @@ def _ask(
         return _refuse(
             event_id, f"it is {desk.place(event_id)} by now; the request stands, look at it again"
         )
+    desk.acted("cancel", reason, [event_id])
     return None
 
 

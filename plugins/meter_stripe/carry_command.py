@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from meter.commands.people import confirmed, who
 from meter.commands.tables import one_line
-from meter_stripe.asking import carried_out, confirmed, who, why_not
+from meter_stripe.asking import carried_out, why_not
 from meter_stripe.late import late_reason
 from meter_stripe.ledger import Decision
 from meter_stripe.printing import counted, figure
@@ -134,6 +135,7 @@ def _decide(desk: SinkDesk, events: Iterable[Event], reason: str) -> None:
                 if counts(each.options, event)
             ]
         )
+        desk.acted("carry forward", reason, [event.event_id for event in page])
 
 
 def _pages(events: Iterable[Event]) -> Iterator[list[Event]]:

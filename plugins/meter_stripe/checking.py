@@ -57,7 +57,8 @@ def check(sink: StripeSink) -> list[str]:
     else:
         lines.append(f"error reports are taken at {options.webhook_path}")
     if faults:
-        raise FatalSinkError("; ".join([key_words(options), *faults]))
+        first, *others = faults
+        raise FatalSinkError("\n".join([f"{key_words(options)}; {first}", *others]))
     return lines
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from meter_stripe.selection import meters_for
 
 if TYPE_CHECKING:
-    from meter.commands import SinkDesk, Standing
+    from meter.sinks import Deliveries, Standing
     from meter_stripe.books import MeterBooks
     from meter_stripe.intents import Intent
     from meter_stripe.ledger import Ledger, Tally
@@ -102,18 +102,20 @@ class JournalFigures:
             self.faults.append(Fault(meter, customer, event_id, words))
 
 
-def check_journal(desk: SinkDesk, progress: Callable[[int], None]) -> JournalFigures:
+def check_journal(
+    sink: StripeSink, deliveries: Deliveries, progress: Callable[[int], None]
+) -> JournalFigures:
     """Read the sink's events and their links.
 
     Args:
-        desk: of a sink `stripe`.
+        sink: never opened.
+        deliveries: what the journal knows of its events.
         progress: told now and then how many events were read.
     """
-    sink: StripeSink = desk.sink
     books = sink.books()
     before = [dict(each.ledger.every_tally()) for each in books]
     found = JournalFigures()
-    for page in _pages(desk.standings()):
+    for page in _pages(deliveries.standings()):
         _look(found, sink, books, page)
         found.events += len(page)
         progress(found.events)
@@ -121,7 +123,7 @@ def check_journal(desk: SinkDesk, progress: Callable[[int], None]) -> JournalFig
         for customer, tally in each.ledger.every_tally():
             # What moved meanwhile cannot be compared; the next time it can.
             if tallies.get(customer) == tally:
-                _compare(found, desk, each, customer, tally)
+                _compare(found, deliveries, each, customer, tally)
     return found
 
 
@@ -156,7 +158,7 @@ def _look(
 
 
 def _compare(
-    found: JournalFigures, desk: SinkDesk, books: MeterBooks, customer: str, tally: Tally
+    found: JournalFigures, deliveries: Deliveries, books: MeterBooks, customer: str, tally: Tally
 ) -> None:
     """Compare a customer's exact seconds; where they differ, look at each event."""
     journal = found.used.get((customer, books.event_name), Decimal(0))
@@ -166,7 +168,7 @@ def _compare(
     days: defaultdict[date, Decimal] = defaultdict(Decimal)
     used, missing = Decimal(0), 0
     for intent, event_id in _billed(books.ledger, customer):
-        event = desk.find(event_id)
+        event = deliveries.find(event_id)
         if event is None:
             missing += 1
             found.fault(

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from meter.commands.people import confirmed, on_terminal, who
 from meter.commands.tables import one_line
 from meter.errors import SinkError
 from meter_stripe import proof
 from meter_stripe.api_errors import StripeRefused
-from meter_stripe.asking import carried_out, confirmed, on_terminal, who, why_not
+from meter_stripe.asking import carried_out, why_not
 from meter_stripe.comparison import compare
 from meter_stripe.intents import shown
 from meter_stripe.printing import counted, figure, number
@@ -120,6 +121,7 @@ def _said(
         books.ledger.state.commit(say(books, intent, who(), desk.clock.now(), reason))
     except Unresolvable as error:
         return str(error)
+    desk.acted(f"resolve as {act}", reason, intent.events)
     return None
 
 
@@ -170,6 +172,7 @@ def accept(desk: SinkDesk, customer: str, day: date, *, reason: str = "", yes: b
         return 1
     for books, figures in differing:
         books.ledger.state.commit(accept_day(books, figures, who(), desk.clock.now(), reason))
+        desk.acted(f"accept {customer}'s {day} of {books.event_name}", reason)
         click.echo(f"{one_line(customer)} on {books.event_name}, {day}: accepted by {who()}")
     return 0
 

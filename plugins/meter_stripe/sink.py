@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from meter.sinks import Batch, Route, SinkContext, Total
+    from meter.sinks import Batch, Comparison, Deliveries, Route, SinkContext, Total
     from meter_stripe.audit import Audit
     from meter_stripe.client import MeterInfo, StripeApi
     from meter_stripe.customers import Customers
@@ -216,6 +216,18 @@ class StripeSink(Sink):
             return totals(self.api(), self.books(), self.context.clock.now())
         except StripeRefused as error:
             raise SinkError(str(error)) from error
+
+    def compared(
+        self, deliveries: Deliveries, since: datetime | None, until: datetime | None
+    ) -> Comparison:
+        """Compare with what Stripe counts, for `meter reconcile`, as `meter stripe verify` does.
+
+        Raises:
+            SinkError: Stripe does not say.
+        """
+        from meter_stripe.reconciling import compared
+
+        return compared(self, deliveries, since, until)
 
     def close(self) -> None:
         """Let go of threads and connections."""

@@ -35,7 +35,18 @@ if TYPE_CHECKING:
     from meter_stripe.journal_check import JournalFigures
     from meter_stripe.sink import StripeSink
 
-__all__ = ["Days", "day_of", "days_asked", "verify"]
+__all__ = [
+    "DIFFERS",
+    "Days",
+    "Look",
+    "Outcome",
+    "day_of",
+    "days_asked",
+    "questions_of",
+    "refusal",
+    "same_mode",
+    "verify",
+]
 
 TOO_YOUNG: Final = "too young to tell"
 DIFFERS: Final = "DIFFERS"
@@ -173,11 +184,11 @@ def verify(
     books = sink.books()
     if not books:
         raise SinkError("the sink was not opened yet, so that nothing was sent")
-    _same_mode(sink, books)
+    same_mode(sink, books)
     say = _progress()
     budget = ReadBudget(desk.context.state, sink.options.reads_per_month)
     try:
-        journal = check_journal(desk, lambda count: say(f"{counted(count, 'event')} read"))
+        journal = check_journal(sink, desk, lambda count: say(f"{counted(count, 'event')} read"))
         found = Outcome(days, journal)
         found.begun = days.start <= desk.clock.now().astimezone(UTC).date()
         known = known_customers(sink, books, desk.clock.now())
@@ -187,15 +198,15 @@ def verify(
         for ours, stripe in known.mapped.items():
             journal.named(stripe, ours)
         # An hour later, nothing would be too young any more.
-        look = _Look(found, sink, budget.left(desk.clock.now()), say)
-        for each in _questions(known, books, days, ids, desk.clock.now()):
+        look = Look(found, sink, budget.left(desk.clock.now()), say)
+        for each in questions_of(known, books, days, ids, desk.clock.now()):
             look.compare(each, desk.clock.now() + (SETTLE if strict else timedelta()))
         order = [each.event_name for each in books]
         found.rows.sort(key=lambda row: (order.index(row[0].event_name), row[0].customer))
         if ids is not None:
             journal.faults = [fault for fault in journal.faults if fault.customer in ids]
     except StripeRefused as error:
-        raise SinkError(_refused(error, sink, books)) from error
+        raise SinkError(refusal(error, sink, books)) from error
     finally:
         say("")
         reads = sink.api().reads
@@ -206,7 +217,7 @@ def verify(
     return 0 if found.agrees else 1
 
 
-def _same_mode(sink: StripeSink, meters: Iterable[MeterBooks]) -> None:
+def same_mode(sink: StripeSink, meters: Iterable[MeterBooks]) -> None:
     """Refuse a key of another mode than usage was sent in: Stripe knows no such meter there.
 
     Raises:
@@ -223,7 +234,7 @@ def _same_mode(sink: StripeSink, meters: Iterable[MeterBooks]) -> None:
             )
 
 
-def _refused(error: StripeRefused, sink: StripeSink, meters: Iterable[MeterBooks]) -> str:
+def refusal(error: StripeRefused, sink: StripeSink, meters: Iterable[MeterBooks]) -> str:
     """Say what Stripe refused; a meter that it does not know is one of another account."""
     unknown = [books for books in meters if books.ledger.meter_id in str(error)]
     if error.status != NOT_FOUND or not unknown:
@@ -234,7 +245,7 @@ def _refused(error: StripeRefused, sink: StripeSink, meters: Iterable[MeterBooks
     )
 
 
-def _questions(
+def questions_of(
     known: KnownCustomers,
     meters: list[MeterBooks],
     days: Days,
@@ -293,7 +304,7 @@ def _progress() -> Callable[[str], None]:
     return say
 
 
-class _Look:
+class Look:
     """Asks Stripe, within the month's read budget."""
 
     def __init__(

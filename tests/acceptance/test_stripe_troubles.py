@@ -288,7 +288,8 @@ def test_a_conflict_stands_in_status_and_the_first_fact_can_be_taken_back(place:
     assert "meter: 1 more in quarantine; to look: meter quarantine list" in done.stderr
     assert "quarantine   1 from import" in shown(place, "status")
     ((reason,),) = rows(place, "SELECT reason FROM quarantine")
-    assert reason == f"conflict: {event_id} is recorded with another quantity; the first stands"
+    differs = "another quantity (60 s, not 90 s)"
+    assert reason == f"conflict: {event_id} is recorded with {differs}; the first stands"
     assert place.billed() == 60
     said = place.stripe("cancel", event_id, "--reason", "it was 90 s")
     assert "Stripe cancelled meter-" in said

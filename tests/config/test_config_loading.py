@@ -129,7 +129,7 @@ pipelines:
 """
 BAD_FAULTS = """\
 1:1: jurnal: unknown key; did you mean 'journal'? (known: collectors, journal, pipelines, rates, server, sinks)
-3:3: server.prot: unknown key; did you mean 'port'? (known: admin_secret, host, max_body, max_concurrency, metrics_secret, port, receipt_deadline)
+3:3: server.prot: unknown key; did you mean 'port'? (known: admin_secret, host, max_body, max_concurrency, metrics_secret, port, previous_admin_secret, receipt_deadline)
 4:13: server.max_body: expected a whole number, at least 1
 5:21: server.receipt_deadline: expected a duration longer than 0s
 6:9: server.host: expected text, not a list

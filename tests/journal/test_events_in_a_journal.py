@@ -43,6 +43,10 @@ def test_a_conflict_is_quarantined_and_the_first_one_stands(journal: Journal) ->
     assert journal.totals().quarantined == {"transcripts": 2}
 
 
+def test_a_batch_of_nothing_is_answered(journal: Journal) -> None:
+    assert journal.append([]).wait(10) == []
+
+
 def test_within_one_batch_the_first_of_two_stands(journal: Journal) -> None:
     answers = journal.append(
         [completed(1), completed(1), completed(1, customer_id="other"), completed(2)]

@@ -152,6 +152,21 @@ def test_a_rewound_sink_balances_and_is_offered_all_it_lacks(
     assert balance.retrying == (1 if back_to >= 8 else 0)
 
 
+def test_a_sink_that_started_now_balances_after_it_was_rewound_over_gaps(
+    journal: Journal,
+) -> None:
+    for number in range(6):  # the duplicates leave gaps
+        journal.append([completed(number // 2), completed(number)]).wait()
+    _register(journal, skip=True)
+    journal.append([completed("later")]).wait()
+    last = journal.head()
+    _settle(journal, checkpoint=last, delivered=[last])
+    journal.rewind_sink("out", 0).wait()
+    balance = _balance(journal)
+    assert (balance.filtered, balance.delivered, balance.pending) == (6, 0, 1)
+    assert balance.balances
+
+
 def test_sink_state_is_ordered_scoped_and_committed_with_the_checkpoint(journal: Journal) -> None:
     offsets = _fill(journal, 2)
     _register(journal)

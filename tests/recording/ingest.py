@@ -118,6 +118,8 @@ class _Read:
     def __init__(self, request: Request, body: bytes) -> None:
         self.query = request.query
         self.is_local = request.is_local
+        self.client = request.client
+        self.http_version = request.http_version
         self.header = request.header
         self._body = body
 

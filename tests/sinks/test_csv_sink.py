@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meter.errors import FatalSinkError
+from meter.errors import FatalSinkError, RetryableSinkError
 from meter.journal import Journal
 from meter.sinks import Batch, Report
 from meter_csv.sink import HEADER, CsvSink
@@ -119,6 +119,17 @@ def test_a_file_of_somebody_elses_is_never_touched(
     with pytest.raises(FatalSinkError, match="was not written by this sink"):
         deliver(batch_of([completed(1)]))
     assert path.read_text() == "my,own,file\n"
+
+
+def test_a_file_where_a_folder_is_wanted_is_named_and_waited_for(
+    make: Opener, journal: Journal, path: Path
+) -> None:
+    path.parent.write_text("notes")
+    with pytest.raises(RetryableSinkError, match="exports is wanted as a folder, and a file is"):
+        Delivers(make, journal, path=path)
+    path.parent.unlink()
+    Delivers(make, journal, path=path)(batch_of([completed("t1")]))
+    assert len(read(path)) == 1
 
 
 def test_a_file_that_was_cut_short_parks_the_sink(

@@ -263,6 +263,16 @@ def test_check_names_a_missing_meter_and_what_makes_it(tmp_path: Path) -> None:
         shop.unopened().check()
 
 
+def test_check_tells_each_thing_that_is_wrong_on_a_line_of_its_own(tmp_path: Path) -> None:
+    nowhere = {"file": tmp_path / "customers.yaml"}
+    with till(tmp_path, create_missing=False, customers=nowhere) as shop:
+        with pytest.raises(SinkError) as caught:
+            shop.unopened().check()
+        first, second = str(caught.value).splitlines()
+    assert "`meter stripe setup --apply` makes it" in first
+    assert "there is no customers file" in second
+
+
 def test_check_counts_the_customers(tmp_path: Path) -> None:
     mapping = tmp_path / "customers.yaml"
     mapping.write_text("acme: cus_1\nbeta: cus_2\n")

@@ -45,6 +45,8 @@ class Posted:
 
     query = b""
     is_local = False
+    client = ""
+    http_version = "1.1"
 
     def __init__(self, body: bytes, signature: str | None) -> None:
         self._body = body

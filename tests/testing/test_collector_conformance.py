@@ -14,6 +14,7 @@ ONCE = "test_each_fact_becomes_one_event"
 SAME = "test_its_events_are_valid_and_the_same_for_every_reader"
 KILLED = "test_killed_on_the_way_it_loses_and_doubles_nothing"
 MALFORMED = "test_malformed_input_is_set_aside_and_counted"
+SECRET = "test_no_secret_is_in_any_output"
 SENTENCES = "test_its_exemptions_are_sentences_for_cases_that_exist"
 CAUGHT = {
     "cursor-first": {KILLED},
@@ -21,6 +22,7 @@ CAUGHT = {
     "stops-at-the-first": {MALFORMED},
     "drops-the-malformed": {MALFORMED},
     "gives-no-reason": {MALFORMED},
+    "tells-its-key": {SECRET},
 }
 EVENTS = some_events(24)
 

@@ -37,6 +37,7 @@ CREDENTIALS = "test_its_credentials_are_declared_as_secrets"
 SECRETS = "test_no_secret_is_in_any_output"
 UNOPENED = "test_a_close_after_a_failed_open_is_harmless"
 BREAKS = "test_one_event_that_breaks_a_delivery_does_not_stop_the_others"
+READING = "test_what_it_reads_back_is_what_is_there"
 SENTENCES = "test_its_exemptions_are_sentences_for_cases_that_exist"
 
 CAUGHT = {
@@ -55,6 +56,7 @@ CAUGHT = {
     "leaks-in-an-error": {SECRETS},
     "leaks-in-the-log": {SECRETS},
     "key-as-text": {CREDENTIALS, SECRETS, OPTIONS, DECLARED},
+    "reads-back-wrong": {READING},
     "exempted-in-vain": {EXACT},
     "exempted-wrongly": {EXACT, SENTENCES},
 }

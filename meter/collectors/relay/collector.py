@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from meter.collectors.interface import Collector
 from meter.collectors.relay.tokens import LEAST_SECRET, Grant, make_token
 from meter.http import SocketRoute
 from meter.sinks import Duration, Options, Secret
+from meter.sinks.options import none_if_empty
 from meter.streaming import LONGEST_SESSION
 
 if TYPE_CHECKING:
@@ -31,6 +32,14 @@ class StreamingOptions(Options):
         Secret,
         Field(description="Signs the tokens that clients connect with; at least 32 characters."),
     ]
+    previous_token_secret: Annotated[
+        Secret | None,
+        AfterValidator(none_if_empty),
+        Field(
+            description="What `token_secret` was before: tokens that it signed are taken as well, "
+            "while it is being rotated. Empty is none."
+        ),
+    ] = None
     path: Annotated[
         str,
         Field(
@@ -82,10 +91,10 @@ class StreamingOptions(Options):
             raise ValueError("not empty")
         return secret
 
-    @field_validator("token_secret")
+    @field_validator("token_secret", "previous_token_secret")
     @classmethod
-    def _long_enough(cls, secret: Secret) -> Secret:
-        if len(secret.get_secret_value()) < LEAST_SECRET:
+    def _long_enough(cls, secret: Secret | None) -> Secret | None:
+        if secret is not None and len(secret.get_secret_value()) < LEAST_SECRET:
             raise ValueError(
                 f"at least {LEAST_SECRET} characters; `openssl rand -hex 32` makes a good one"
             )
@@ -104,6 +113,11 @@ class StreamingOptions(Options):
         if value > LONGEST_SESSION:
             raise ValueError("at most 3h, which is AssemblyAI's own limit")
         return value
+
+    def token_secrets(self) -> tuple[str, ...]:
+        """Return what tokens may be signed with: the secret, then the previous one if it is set."""
+        both = (self.token_secret, self.previous_token_secret)
+        return tuple(secret.get_secret_value() for secret in both if secret is not None)
 
 
 class StreamingCollector(Collector):
@@ -148,6 +162,16 @@ class StreamingCollector(Collector):
             issued_at=self.context.clock.now(),
             ttl=ttl,
         )
+
+    def check(self) -> Sequence[str]:
+        """Ask AssemblyAI whether the key may open sessions; opens none.
+
+        Raises:
+            CollectorError: it may not, or there is no answer.
+        """
+        from meter.collectors.checking import may_open_sessions
+
+        return (may_open_sessions(self.options.api_key, self.options.upstream),)
 
     async def run(self, *, once: bool) -> None:
         """Close the books of an earlier process; then relay until cancelled."""

@@ -16,7 +16,7 @@ from meter.collectors.relay.books import opening_aside
 from meter.collectors.relay.codes import RESTARTING, TOO_MANY, UNAUTHORIZED, farewell
 from meter.collectors.relay.frames import CLOSE
 from meter.collectors.relay.session import RelayedSession
-from meter.collectors.relay.tokens import TokenRefused, read_token
+from meter.collectors.relay.tokens import TokenRefused, read_token_of
 from meter.collectors.relay.upstream import dial
 from meter.errors import JournalUnavailable
 from meter.streaming import LONGEST_SESSION
@@ -89,9 +89,9 @@ class Relay:
         token = upgrade.header("authorization") or query.get("token", "")
         if not token:
             return self.turn_away(upgrade, UNAUTHORIZED, "Missing Authorization header")
-        secret = self.options.token_secret.get_secret_value()
+        secrets = self.options.token_secrets()
         try:
-            grant = read_token(token, secret, self.name, now=self.clock.now())
+            grant = read_token_of(token, secrets, self.name, now=self.clock.now())
         except TokenRefused as refused:
             return self.turn_away(upgrade, UNAUTHORIZED, str(refused))
         most = self.options.max_sessions_per_customer

@@ -8,7 +8,7 @@ and, of meter's own, `dimensions`, `max_session_seconds` and `single_use`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,7 +18,15 @@ import jwt
 from meter.errors import ConfigurationError
 from meter.streaming import LONGEST_SESSION
 
-__all__ = ["LEAST_SECRET", "LONGEST_TTL", "Grant", "TokenRefused", "make_token", "read_token"]
+__all__ = [
+    "LEAST_SECRET",
+    "LONGEST_TTL",
+    "Grant",
+    "TokenRefused",
+    "make_token",
+    "read_token",
+    "read_token_of",
+]
 
 LEAST_SECRET: Final = 32
 """The fewest characters of a token secret: a shorter one can be guessed from any token."""
@@ -30,6 +38,10 @@ _LONGEST_TOKEN: Final = 8192
 
 class TokenRefused(Exception):
     """A token that opens nothing; the text says why, and nothing of the token."""
+
+
+class _OtherSecret(TokenRefused):
+    """A token whose signature is not of this secret, or that is none at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +137,22 @@ def read_token(token: str, secret: str, audience: str, *, now: datetime) -> Gran
     except jwt.InvalidAudienceError:
         raise TokenRefused("the token is for another collector") from None
     except jwt.InvalidTokenError:
-        raise TokenRefused("the token is not valid") from None
+        raise _OtherSecret("the token is not valid") from None
     return _grant(claims, now)
+
+
+def read_token_of(token: str, secrets: Iterable[str], audience: str, *, now: datetime) -> Grant:
+    """Verify a token that one of several secrets has signed; see `read_token`.
+
+    Raises:
+        TokenRefused: as `read_token`, for the secret that signed it.
+    """
+    for secret in secrets:
+        try:
+            return read_token(token, secret, audience, now=now)
+        except _OtherSecret:
+            continue
+    raise TokenRefused("the token is not valid")
 
 
 def _grant(claims: Mapping[str, Any], now: datetime) -> Grant:

@@ -13,6 +13,7 @@ import pytest
 from meter.testing import CollectorConformance, Row
 
 MODE = os.environ.get("SHELF_MODE", "")
+KEY = "the-key-of-the-shelf-that-nobody-may-see"
 FACTS = [(f"f{number}", f"customer-{number % 3}", f"{number}.25") for number in range(1, 13)]
 
 
@@ -22,7 +23,8 @@ def conformance_of(collector: str) -> type[CollectorConformance]:
         def collector_config(self, tmp_path: Path) -> dict[str, Any]:
             path = tmp_path / "lines"
             path.write_text("".join(f"{a} {b} {c}\n" for a, b, c in FACTS))
-            return {"type": collector, "path": str(path)}
+            key = {"key": KEY} if collector == "tells-its-key" else {}
+            return {"type": collector, "path": str(path), **key}
 
         @pytest.fixture
         def expected(self) -> Sequence[Row]:

@@ -20,6 +20,7 @@ def meter_register_collectors() -> list[type[Any]]:
         collecting.DropsTheMalformed,
         collecting.GivesNoReason,
         collecting.NeverMalformed,
+        collecting.TellsItsKey,
     ]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from meter.collectors import Collector
 from meter.errors import InvalidEvent
 from meter.events import AsyncCompleted
 from meter.journal import Quarantined
-from meter.sinks import FilePath, Options
+from meter.sinks import FilePath, Options, Secret
 
 DAY = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ class RightLines(Collector):
     """Records two lines at a time, and then remembers how far it came."""
 
     type = "right-lines"
-    Options = LinesOptions
+    Options: ClassVar[Any] = LinesOptions
     first_the_cursor: ClassVar[bool] = False
 
     async def run(self, *, once: bool) -> None:
@@ -115,6 +115,20 @@ class GivesNoReason(RightLines):
         del number, error
         item = Quarantined(self.context.name, f"line {line}", " ", "{}")
         await self.context.intake.quarantine([item])
+
+
+class KeyedOptions(LinesOptions):
+    key: Secret = Field(description="What the source asks for.")
+
+
+class TellsItsKey(RightLines):
+    """Says with which key it asked."""
+
+    type = "tells-its-key"
+    Options = KeyedOptions
+
+    def check(self) -> Iterator[str]:
+        yield f"asked with {self.options.key.get_secret_value()}"
 
 
 class NeverMalformed(RightLines):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -12,7 +14,7 @@ from pydantic import Field
 
 from meter.errors import RetryableSinkError
 from meter.events import Event, format_seconds, format_time
-from meter.sinks import Batch, FilePath, Guarantee, Options, Position, Report, Sink
+from meter.sinks import Batch, FilePath, Guarantee, Options, Position, Report, Sink, Written
 
 HOSTILE = "test_hostile_text_arrives_as_it_is_or_is_refused"
 ROWS = (
@@ -91,6 +93,20 @@ class RefusesTheWholeBatch(RightTable):
         if any(not event.customer_id.isalnum() for event in batch.events):
             return Report(rejected={event.event_id: "bad text" for event in batch.events})
         return super().deliver(batch)
+
+
+class ReadsBackWrong(RightTable):
+    """Reads back what it was given by hearsay: each second but one."""
+
+    type = "reads-back-wrong"
+
+    def written(self, since: datetime | None, until: datetime | None) -> list[Written]:
+        del since, until
+        if not self.options.path.exists():
+            return []
+        with closing(sqlite3.connect(self.options.path)) as db:
+            rows = db.execute("SELECT event_id, customer_id, seconds FROM usage").fetchall()
+        return [Written(event_id, who, seconds=Decimal(n) + 1) for event_id, who, n in rows]
 
 
 class ClosesWhatIsNotThere(RightTable):

@@ -3,17 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from meter.commands.moments import moment
+from meter.reports.moments import moment
 
 if TYPE_CHECKING:
     from meter.events import Event
-    from meter.journal import Act, Came, Delivered, Entry, Place
+    from meter.journal import Act, Came, Delivered, Entry, Journal, Place, StoredEvent
 
-__all__ = ["acts_of", "deliveries_of", "describe", "plain", "receipts_of"]
+__all__ = [
+    "History",
+    "acts_of",
+    "deliveries_of",
+    "describe",
+    "history_of",
+    "plain",
+    "receipts_of",
+]
+
+_MOST_ENTRIES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How an event came in, and what people did to it; each list the oldest first."""
+
+    receipts: Sequence[Came]
+    entries: Sequence[Entry]
+    acts: Sequence[Act]
+
+
+def history_of(stored: StoredEvent, journal: Journal) -> History:
+    """Collect what the journal knows of how an event came in, and of what people did to it."""
+    aside = journal.aside
+    entries = {
+        entry.id: entry
+        for entry in aside.entries(
+            states=(), provider_id=stored.event.provider_id, limit=_MOST_ENTRIES
+        )
+    }
+    acts = list(journal.acts.of_event(stored.offset))
+    # What was assigned may have named no transcript or session itself.
+    for number in {act.entry for act in acts if act.entry is not None} - entries.keys():
+        if (entry := aside.find(number)) is not None:
+            entries[number] = entry
+    acts = [act for act in acts if act.entry is None]
+    acts += [act for number in entries for act in journal.acts.of_entry(number)]
+    return History(
+        receipts=journal.search.receipts(stored.event),
+        entries=[entry for _, entry in sorted(entries.items())],
+        acts=sorted(acts, key=lambda act: act.at),
+    )
 
 
 def receipts_of(event: Event, receipts: Sequence[Came], entries: Sequence[Entry]) -> list[str]:
@@ -74,7 +116,7 @@ def acts_of(acts: Sequence[Act]) -> list[str]:
 def describe(act: Act) -> str:
     """Say what somebody did, without when."""
     words = {"retry": "offered again", "discard": "gave up", "replay": "replayed"}
-    done = words.get(act.what, "assigned")
+    done = words.get(act.what, act.what)
     if act.entry is not None:
         done = {"retry": "asked again for", "discard": "discarded"}.get(act.what, "assigned")
         done += f" quarantine {act.entry}"
