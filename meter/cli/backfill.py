@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from meter.commands.arguments import UNSET, as_json, naming, pipelines_file, read_config
-from meter.commands.spans import MOMENT
+from meter.commands.spans import MOMENT, bounds, in_month
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["backfill"]
 
-_MONTH: Final = re.compile(r"\d{4}-\d{2}")
-
 
 @click.command()
 @pipelines_file
 @click.option("--collector", help="Only this one. Default: every one of type webhook.")
 @click.option("--from", "since", type=MOMENT, help="Jobs from this day or time on (UTC).")
 @click.option("--to", "until", type=MOMENT, help="Jobs before this day or time. Default: now.")
-@click.option("--month", metavar="YYYY-MM", help="One month (UTC), instead of --from and --to.")
+@in_month
 @click.option("--restart", is_flag=True, help="Begin anew, not where an earlier run stopped.")
 @click.option("--dry-run", is_flag=True, help="Only count what it would fetch; write nothing.")
 @as_json
@@ -132,24 +129,11 @@ def _window(
 ) -> Window:
     from meter.collectors.window import Window
 
-    if month is not None:
-        if since is not None or until is not None:
-            raise click.UsageError("--month stands alone: leave out --from and --to")
-        try:
-            if not _MONTH.fullmatch(month):
-                raise ValueError
-            since = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-            until = (since + timedelta(days=31)).replace(day=1)
-        except (ValueError, OverflowError):
-            raise click.BadParameter(
-                "expected a month such as 2026-11", param_hint="--month"
-            ) from None
+    since, until = bounds(since, until, month)
     if since is None:
         raise click.UsageError("say which time: --from DAY, or --month YYYY-MM")
     if since > clock.now():
         raise click.UsageError(f"there are no jobs from {since:%Y-%m-%dT%H:%M:%SZ} on yet")
-    if until is not None and until <= since:
-        raise click.BadParameter("expected to be later than --from", param_hint="--to")
     return Window(since, until)
 
 

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from meter.commands.arguments import naming, pipelines_file, read_config
-from meter.commands.spans import MOMENT
+from meter.commands.spans import MOMENT, bounds, in_month
 
 if TYPE_CHECKING:
     from meter.plugins import Plugins
-    from meter.reports.reconciling import Window
 
 __all__ = ["reconcile"]
-
-_MONTH: Final = re.compile(r"\d{4}-\d{2}")
 
 
 @click.command()
 @pipelines_file
 @click.option("--from", "since", type=MOMENT, help="Usage from this day or time on (UTC).")
 @click.option("--to", "until", type=MOMENT, help="Usage before this day or time (UTC).")
-@click.option("--month", metavar="YYYY-MM", help="One month (UTC), instead of --from and --to.")
+@in_month
 @click.option(
     "--collector",
     "collectors",
@@ -112,12 +108,13 @@ def reconcile(  # noqa: PLR0913  because each option is a parameter
     from meter.cli.reconcile_told import tell
     from meter.clock import SystemClock
     from meter.journal import open_journal
+    from meter.reports.reconciling import Window
     from meter.reports.reconciling.scratch import Scratch
 
     if mapping is not None and usage_file is None:
         raise click.UsageError("--mapping is about a file that --usage names")
     asked = Asked(
-        window=_window(since, until, month),
+        window=Window(*bounds(since, until, month)),
         collectors=collectors,
         sinks=sinks,
         usage_file=usage_file,
@@ -136,23 +133,3 @@ def reconcile(  # noqa: PLR0913  because each option is a parameter
     finally:
         journal.close()
     raise SystemExit(code)
-
-
-def _window(since: datetime | None, until: datetime | None, month: str | None) -> Window:
-    from meter.reports.reconciling import Window
-
-    if month is not None:
-        if since is not None or until is not None:
-            raise click.UsageError("--month stands alone: leave out --from and --to")
-        try:
-            if not _MONTH.fullmatch(month):
-                raise ValueError
-            since = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-            until = (since + timedelta(days=31)).replace(day=1)
-        except (ValueError, OverflowError):
-            raise click.BadParameter(
-                "expected a month such as 2026-11", param_hint="--month"
-            ) from None
-    if since is not None and until is not None and until <= since:
-        raise click.BadParameter("expected to be later than --from", param_hint="--to")
-    return Window(since, until)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import click
 
-__all__ = ["MOMENT", "since", "until"]
+__all__ = ["MOMENT", "bounds", "in_month", "since", "until"]
+
+_MONTH: Final = re.compile(r"\d{4}-\d{2}")
 
 
 class _Moment(click.ParamType[datetime]):
@@ -44,3 +47,32 @@ since = click.option(
     "--from", "since", type=MOMENT, help="Only usage from this day or time on (UTC)."
 )
 until = click.option("--to", "until", type=MOMENT, help="Only usage before this day or time (UTC).")
+in_month = click.option(
+    "--month", metavar="YYYY-MM", help="One month (UTC), instead of --from and --to."
+)
+
+
+def bounds(
+    since: datetime | None, until: datetime | None, month: str | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return from when and until when, UTC, of the three options; None where there is no bound.
+
+    Raises:
+        UsageError: they exclude each other.
+        BadParameter: there is no such month, or it would end before it begins.
+    """
+    if month is not None:
+        if since is not None or until is not None:
+            raise click.UsageError("--month stands alone: leave out --from and --to")
+        try:
+            if not _MONTH.fullmatch(month):
+                raise ValueError
+            since = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
+            until = (since + timedelta(days=31)).replace(day=1)
+        except (ValueError, OverflowError):
+            raise click.BadParameter(
+                "expected a month such as 2026-11", param_hint="--month"
+            ) from None
+    if since is not None and until is not None and until <= since:
+        raise click.BadParameter("expected to be later than --from", param_hint="--to")
+    return since, until
