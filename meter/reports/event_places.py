@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from meter.reports.moments import age, moment
 
@@ -72,6 +72,12 @@ def places_of(
     return found
 
 
+_NOT_ADMITTED: Final = (
+    "no pipeline admitted it (what is never billed, such as a failed job, goes only where a "
+    "pipeline's `kinds:` names it)"
+)
+
+
 def state_of(place: Place | None) -> str:
     """Say in a word or a few how an event stands for a sink."""
     if place is None:
@@ -84,7 +90,7 @@ def standing_of(at: SinkPlace, place: Place, now: datetime) -> list[str]:
     """Say what the state alone does not, a line each."""
     row = place.row
     if place.state == "filtered":
-        return ["recorded before the sink started" if at.skipped else "no pipeline admitted it"]
+        return ["recorded before the sink started" if at.skipped else _NOT_ADMITTED]
     if row is None:
         return [f"the sink is parked: {at.parked}"] if at.parked else []
     if place.state == "delivered":
