@@ -171,7 +171,7 @@ class _Ranges:
         self._gap(page, at, len(page))
 
     def _gap(self, page: list[int], first: int, beyond: int) -> None:
-        if first < beyond and len(self._gaps) < 3:  # noqa: PLR2004  a few examples
+        if first < beyond and len(self._gaps) < 3:  # noqa: PLR2004  because a few examples are enough
             self._gaps.append(f"offsets {page[first]} to {page[beyond - 1]}")
 
     def gaps(self) -> tuple[str, ...]:
