@@ -58,7 +58,7 @@ class _Cli(click.Group):
         except MeterError as error:
             click.echo(f"meter: {error}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, click.Abort):  # click makes the second of the first at a prompt
             ctx.exit(130)
 
 

@@ -34,6 +34,10 @@ def journal_findings(config: Config) -> Iterator[Finding]:
     except FatalSinkError as error:
         yield Finding("journal", "wrong", str(error).replace("`path:`", "`journal:`"))
         return
+    if not path.parent.exists():  # one that is missing may be a disk that is not there
+        missing = f"there is no folder {path.parent}, and `meter run` makes none; make it"
+        yield Finding("journal", "wrong", missing)
+        return
     if path.exists() and not os.access(path.parent, os.W_OK | os.X_OK):
         yield Finding(
             "journal", "wrong", f"{path.parent} cannot be written by this user; SQLite needs it"

@@ -105,7 +105,8 @@ def init(found: Plugins, /, folder: Path, *, yes: bool, force: bool, **given: An
 
     answers = _answers(found, given, yes=yes)
     files = _files(found, answers)
-    told = write(folder, files, force=force)
+    folders = [(folder / answers.journal).parent]
+    told = write(folder, files, folders=folders, force=force)
     width = max(map(len, told))
     click.echo(f"in {folder.absolute()}:")
     for name, words in told.items():
@@ -175,7 +176,8 @@ def _files(found: Plugins, answers: Answers) -> dict[str, NewFile]:
         template = Template((TEMPLATE / f"{name}.txt").read_text(encoding="utf-8"))
         files[name] = NewFile(template.substitute(values), words)
     folders = [folder for kind, folder in DATA.items() if kind in answers.sinks]
-    ignored = "\n".join([*IGNORED, *folders])
+    journal = [] if answers.journal.endswith(".db") else [f"{answers.journal}*"]
+    ignored = "\n".join([*IGNORED, *journal, *folders])
     files[".gitignore"] = NewFile(f"{ignored}\n", "keeps secrets and data out of git")
     return files
 

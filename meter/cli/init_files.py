@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,12 +30,15 @@ class NewFile:
     words: str
 
 
-def write(folder: Path, files: Mapping[str, NewFile], *, force: bool) -> dict[str, str]:
+def write(
+    folder: Path, files: Mapping[str, NewFile], *, folders: Iterable[Path] = (), force: bool
+) -> dict[str, str]:
     """Make the files in a folder, which is made too where there is none.
 
     Args:
         folder: where.
         files: by name.
+        folders: made as well: `meter run` makes none for its journal.
         force: what is in the way is kept under another name first.
 
     Returns:
@@ -54,7 +57,8 @@ def write(folder: Path, files: Mapping[str, NewFile], *, force: bool) -> dict[st
         )
     told: dict[str, str] = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, *folders):
+            each.mkdir(parents=True, exist_ok=True)
         for name, file in files.items():
             if name in there and name in KEPT:
                 told[name] = "is there already; left as it is"

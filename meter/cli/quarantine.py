@@ -11,12 +11,12 @@ import click
 
 from meter.commands.arguments import as_json, file_apart, naming, pipelines_file, read_config
 from meter.commands.moments import age, moment
-from meter.commands.people import confirmed, given_reason, who
+from meter.commands.people import confirmed, given_reason, on_terminal, who
 from meter.commands.spans import MOMENT
 from meter.commands.tables import one_line, table
 
 if TYPE_CHECKING:
-    from meter.journal import Entry
+    from meter.journal import Entry, Journal
     from meter.plugins import Plugins
 
 __all__ = ["quarantine"]
@@ -203,6 +203,8 @@ def assign(  # noqa: PLR0913  because each option is a parameter
     config = read_config(pipelines, plugins, looking=True)
     with Desk(config, plugins) as desk:
         chosen = desk.chosen(references, "assignable", every=every, why=why)
+        if chosen and not _sure_of(customer, desk.journal):
+            raise SystemExit(1)
         became = desk.assign(chosen, meant, who(), reason or "")
         running = desk.journal.running()
     if as_json:
@@ -295,3 +297,23 @@ def _named(chosen: list[Entry]) -> str:
 def _json(act: str, chosen: list[Entry], **more: Any) -> None:
     done = [entry.id for entry in chosen]
     click.echo(json.dumps({"act": act, "ids": done, **more}, indent=2, ensure_ascii=False))
+
+
+def _sure_of(customer: str, journal: Journal) -> bool:
+    """Warn of a customer who has never used anything; ask, where somebody can answer."""
+    from zoneinfo import ZoneInfo
+
+    from meter.reports.usage import Question, usage
+
+    question = Question(by=("customer",), zone=ZoneInfo("UTC"), customers=frozenset({customer}))
+    if usage(journal, question):
+        return True
+    click.echo(
+        f"warning: nobody called {one_line(customer)!r} has used anything yet, and an event is "
+        "recorded once, for ever",
+        err=True,
+    )
+    if not on_terminal() or click.confirm("is it spelt as your applications spell it?"):
+        return True
+    click.echo("meter: nothing was done", err=True)
+    return False

@@ -21,7 +21,7 @@ import click
 from meter.cli import logs
 from meter.cli.sandbox_load import Load
 from meter.cli.sandbox_report import report
-from meter.errors import MeterError, PluginError
+from meter.errors import ConfigurationError, MeterError, PluginError
 
 if TYPE_CHECKING:
     from meter.config import Config
@@ -86,7 +86,12 @@ def run_sandbox(pipelines: Path, plugins: Plugins, *, jobs: int, streams: int) -
         }
         config = _sandboxed(config, addresses)
         load = Load.for_config(config, jobs=jobs, streams=streams, upstream=streaming.url)
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot make {folder}: {error.strerror}; run it in a folder that you can write in"
+            ) from None
         journal = open_journal(config.journal, SystemClock(), run=True)
         try:
             click.echo(

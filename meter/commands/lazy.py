@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from meter.commands.once import each_once
+
 __all__ = ["LazyCommand"]
 
 
@@ -26,4 +28,4 @@ class LazyCommand(click.Command):
         """Import the command."""
         module, _, attribute = self.place.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
-        return command
+        return each_once(command)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from meter.config.document import Document, Value, leaves
@@ -23,6 +24,7 @@ __all__ = ["Interpolated", "interpolate", "interpolate_text", "names_in", "requi
 
 _OPENING: Final = re.compile(r"\$\$\{|\$\{(?P<body>[^}]*)(?P<end>\}?)")
 _BODY: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<default>:-.*)?", re.DOTALL)
+_UNSET: Final = "in the environment of this process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +107,17 @@ def _replace(
         return value
     result = interpolate_text(value, environ, used=used)
     for fault in result.faults:
-        document.fault(path, fault)
+        document.fault(path, fault + _beside(document, fault))
     if result.put_in:
         document.secrets[path] = result.put_in
     return result.text
+
+
+def _beside(document: Document, fault: str) -> str:
+    """Tell of a `.env` beside the file, which nobody reads unless it is asked to."""
+    if _UNSET not in fault or not Path(document.file).with_name(".env").is_file():
+        return ""
+    return "; fill in .env, and read it: set -a; . ./.env; set +a"
 
 
 def _look_up(
@@ -130,7 +139,7 @@ def _look_up(
     if default is not None:
         return default[2:], ""
     state = "is not set" if found is None else "is empty"
-    fault = f"the environment variable {name} {state} in the environment of this process"
+    fault = f"the environment variable {name} {state} {_UNSET}"
     others = [other for other, text in environ.items() if text and other not in used]
     if similar := nearest(name, others):
         fault += f"; did you mean {similar}, which is set?"

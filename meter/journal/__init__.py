@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,4 +103,15 @@ def open_journal(location: str, clock: Clock, *, run: bool = False, create: bool
         raise JournalError(f"there is no journal at {path}; `meter run` makes it")
     from meter.journal.sqlite_journal import SqliteJournal
 
+    if create:
+        _make(path)
     return SqliteJournal(path, clock, run=run)
+
+
+def _make(path: Path) -> None:
+    """Make the file where there is none: only its owner may read it.
+
+    Its folder is not made: one that is missing may be a disk that is not there.
+    """
+    with contextlib.suppress(OSError):  # opening it says what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

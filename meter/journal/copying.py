@@ -57,6 +57,8 @@ def copy_journal(location: str, target: Path, tell: Callable[[int, int], None]) 
             source.execute("COMMIT")
         there = _checked(target)
     except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise JournalError(f"there is no room for the copy in {target.parent}") from None
         raise JournalError(
             f"{path} could not be copied: {error}; look with: meter journal check"
         ) from None

@@ -342,3 +342,14 @@ def test_on_a_terminal_it_asks_and_asks_again_when_an_answer_cannot_be(tmp_path:
     assert "public_url: https://m.example.com" in text
     assert "wss://streaming.eu.assemblyai.com" in text
     assert not (tmp_path / ".env").exists()
+
+
+def test_the_folder_of_the_journal_is_made_and_the_journal_is_kept_out_of_git(
+    tmp_path: Path,
+) -> None:
+    ran = CliRunner().invoke(
+        cli, ["init", str(tmp_path), "--yes", "--journal", "data/m.sqlite"], obj=load_plugins()
+    )
+    assert ran.exit_code == 0, ran.output
+    assert (tmp_path / "data").is_dir()
+    assert "data/m.sqlite*" in (tmp_path / ".gitignore").read_text().splitlines()
