@@ -41,6 +41,9 @@ class Request(Protocol):
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name, or None."""
 
+    def headers(self, name: bytes) -> Sequence[bytes]:
+        """Return every header of this lower-case name, in order: proxies add lines of their own."""
+
     async def body(self) -> bytes:
         """Read the whole body.
 

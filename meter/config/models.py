@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 
 from meter.config.conditions import Condition  # noqa: TC001  pydantic reads it at run time
 from meter.events import BILLED_KINDS
@@ -53,6 +53,15 @@ def _not_empty(value: Secret | None) -> Secret | None:
     return value
 
 
+def _beside_a_new_one(value: Secret | None, info: ValidationInfo) -> Secret | None:
+    if value is not None and info.data.get("admin_secret", value) is None:
+        raise ValueError(
+            "there is no admin_secret that it was before; name the new one admin_secret, or "
+            "remove this line"
+        )
+    return value
+
+
 class ServerOptions(Options):
     """`server:`: where meter listens, and what it refuses."""
 
@@ -70,7 +79,9 @@ class ServerOptions(Options):
         "`Authorization: Bearer <secret>`. Without it that path is off, and the page is for "
         "browsers on this machine alone.",
     )
-    previous_admin_secret: Annotated[Secret | None, AfterValidator(none_if_empty)] = Field(
+    previous_admin_secret: Annotated[
+        Secret | None, AfterValidator(none_if_empty), AfterValidator(_beside_a_new_one)
+    ] = Field(
         None,
         description="What `admin_secret` was before: `POST /v1/tokens` and `GET /metrics` take it "
         "as well, while it is being rotated. Empty is none.",

@@ -96,10 +96,11 @@ class _Request:
 
     def header(self, name: bytes) -> bytes | None:
         """Return the first header of this lower-case name."""
-        for key, value in self._scope["headers"]:
-            if key == name:
-                return bytes(value)
-        return None
+        return next(iter(self.headers(name)), None)
+
+    def headers(self, name: bytes) -> list[bytes]:
+        """Return every header of this lower-case name, in order."""
+        return [bytes(value) for key, value in self._scope["headers"] if key == name]
 
     async def body(self) -> bytes:
         """Read the whole body, capped while it streams in."""

@@ -120,7 +120,7 @@ class _Read:
         self.is_local = request.is_local
         self.client = request.client
         self.http_version = request.http_version
-        self.header = request.header
+        self.header, self.headers = request.header, request.headers
         self._body = body
 
     async def body(self) -> bytes:

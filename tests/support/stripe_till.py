@@ -57,6 +57,10 @@ class Posted:
             return None
         return self._signature.encode("latin-1")
 
+    def headers(self, name: bytes) -> list[bytes]:
+        first = self.header(name)
+        return [] if first is None else [first]
+
     async def body(self) -> bytes:
         return self._body
 

@@ -9,6 +9,8 @@ from meter.collectors.cases import Lacking, Naming, case_of, receipt_of
 from meter.collectors.clearing import Clearing
 from meter.errors import InvalidEvent
 from meter.journal import NewAct, NotDone
+from meter.server.desk.aside_view import EntryView
+from meter.server.desk.event_view import EventView
 from meter.server.desk.words import address
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from meter.server.desk.forms import Given
     from meter.server.desk.sources import Sources
 
-__all__ = ["DONE", "ActDesk", "Refusal"]
+__all__ = ["DONE", "ActDesk", "Refusal", "done_words"]
 
 _log = logging.getLogger("meter.server")
 
@@ -31,6 +33,29 @@ DONE: Final = {
     "drop": "Discarded. It is kept, and listed as discarded.",
 }
 """What is said when an act is done, by the act."""
+
+
+def done_words(act: str, view: object, sink: str = "") -> str:
+    """Return what is said of an act, when what a page shows agrees that it was done.
+
+    An address can say anything: it may be old, or somebody else's.
+
+    Args:
+        act: what is said to be done.
+        view: what the page shows.
+        sink: for which sink, where it is an event.
+    """
+    agrees = False
+    if isinstance(view, EntryView):
+        states = {"drop": {"discarded"}, "assign": {"assigned"}, "ask": {"open", "recorded"}}
+        agrees = bool(view.people) and view.entry.state in states.get(act, ())
+    elif isinstance(view, EventView):
+        (state,) = [place.state for place in view.places if place.sink == sink] or [""]
+        waits = state not in {"", "dead", "discarded"}
+        agrees = bool(view.people) and {"retry": waits, "discard": state == "discarded"}.get(
+            act, False
+        )
+    return DONE[act] if agrees else ""
 
 
 class Refusal(Exception):
@@ -85,7 +110,7 @@ class ActDesk:
         do = journal.exceptions.redrive if act == "retry" else journal.exceptions.discard
         if not offsets or not await do(sink, offsets, now, doing):
             raise Refusal(f"it is no dead letter of {sink} any more")
-        return address("/desk/event", id=event_id, done=act)
+        return address("/desk/event", id=event_id, done=act, sink=sink)
 
     async def _entry(self, act: str, form: Given, doing: NewAct) -> str:
         journal, now = self._sources.journal, self._sources.clock.now()

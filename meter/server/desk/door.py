@@ -8,12 +8,12 @@ browsers on this machine see the page and cannot act, as long as meter listens t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from meter.server.access import is_loopback
 from meter.server.desk.answers import Headers, redirect
+from meter.server.desk.cookies import cookie_of
 from meter.server.desk.origins import is_from_another_site, is_https, is_on_this_machine, network
 from meter.server.desk.seals import KNOWN_FOR, SIGNED_IN_FOR, Seals, SignIn
 from meter.server.desk.tries import Tries
@@ -100,22 +100,24 @@ class Door:
             and self._seals.is_form_token(visitor.sign_in, token)
         )
 
-    def sign_in(self, request: Request, secret: str, name: str) -> Headers | float | None:
-        """Take a secret that somebody tries.
+    def knows(self, request: Request) -> bool:
+        """Tell whether a browser was signed in once."""
+        return self._browser(request) is not None
+
+    def wait(self, request: Request) -> float:
+        """Take one of somebody's tries; answer 0, or the seconds until the next one is free."""
+        return self._tries.wait(self._browser(request) or network(request))
+
+    def sign_in(self, request: Request, secret: str, name: str) -> Headers | None:
+        """Take a secret that somebody tries, whose turn it is.
 
         Returns:
-            The cookies of a sign-in; None when it is wrong; or the seconds until the next try.
+            The cookies of a sign-in, or None when it is wrong.
         """
         seals = self._seals
-        if seals is None or is_from_another_site(request):
+        if seals is None or is_from_another_site(request) or not seals.is_secret(secret):
             return None
-        browser = seals.known_browser(self._cookie_of(request, self._known))
-        who = browser or network(request)
-        if seconds := self._tries.wait(who):
-            return seconds
-        if not seals.is_secret(secret):
-            return None
-        self._tries.forget(who)
+        self._tries.forget(self._browser(request) or network(request))
         return (
             self._set(request, self._cookie, seals.signed_in(name), SIGNED_IN_FOR),
             self._set(request, self._known, seals.known(), KNOWN_FOR),
@@ -129,15 +131,12 @@ class Door:
         return (self._set(request, self._cookie, "", None),)
 
     def _sign_in(self, request: Request) -> SignIn | None:
-        given = self._cookie_of(request, self._cookie)
+        given = cookie_of(request, self._cookie)
         return None if self._seals is None or not given else self._seals.sign_in(given)
 
-    def _cookie_of(self, request: Request, name: str) -> str:
-        try:
-            cookies = SimpleCookie((request.header(b"cookie") or b"").decode("latin-1"))
-        except CookieError:
-            return ""
-        return cookies[name].value if name in cookies else ""
+    def _browser(self, request: Request) -> str | None:
+        seals = self._seals
+        return None if seals is None else seals.known_browser(cookie_of(request, self._known))
 
     def _set(
         self, request: Request, name: str, value: str, lasts: timedelta | None

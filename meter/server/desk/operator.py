@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -11,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from meter.errors import JournalError
-from meter.http import Route
+from meter.http import Response, Route
 from meter.reports.running_sums import RunningSums
-from meter.server.desk.acts import DONE, ActDesk, Refusal
+from meter.server.desk.acts import ActDesk, Refusal, done_words
 from meter.server.desk.answers import STATIC, html, redirect, static
 from meter.server.desk.asking import Asked
 from meter.server.desk.door import LOGIN, MOST_NAME, Door, Refused, Visitor
-from meter.server.desk.forms import Unreadable, form_of, query_of
+from meter.server.desk.forms import MOST_SIGN_IN, Unreadable, form_of, query_of
+from meter.server.desk.origins import is_from_another_site
 from meter.server.desk.pages import Page, Pages, Shown
 from meter.server.desk.reader import Busy, Reader
 from meter.server.desk.rendering import Templates
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from meter.clock import Clock
     from meter.collectors.intake import Intake
     from meter.config import Config
-    from meter.http import Request, Response
+    from meter.http import Request
     from meter.journal import Journal
     from meter.server.app import App
     from meter.server.desk.forms import Given
@@ -40,6 +43,16 @@ _log = logging.getLogger("meter.server")
 _SOON: Final = ((b"retry-after", b"2"),)
 _EVERY: Final = ("10", "30", "60")
 """How often a page may load itself again where there is no JavaScript, seconds."""
+_NAMES: Final = frozenset(
+    {"after", "before", "done", "every", "from", "id", "limit", "month", "q", "sink", "state"}
+)
+"""What an address may say; nothing else is passed on to a page."""
+_SMALL: Final = ("bare", "base", "parts", "login", "again", "off", "said")
+"""The templates of pages that are made on the spot, and what those are made of."""
+MOST_SIGNING_IN: Final = 8
+"""How many forms of people who sign in may be under way; who was signed in once is not counted."""
+_MOST_BACK: Final = 2048
+"""How long an address may be that somebody comes back to, so that it fits into the form."""
 
 
 class OperatorDesk:
@@ -77,6 +90,8 @@ class OperatorDesk:
         self._pages = Pages(self._sources)
         self._acts = ActDesk(self._sources, intake)
         self._version = version("usage-meter")
+        self._loading = asyncio.Lock()
+        self._signing_in = 0
 
     def routes(self) -> list[Route]:
         """Return where it answers."""
@@ -109,11 +124,10 @@ class OperatorDesk:
             return visitor.answer or await self._refused(visitor.why)
         try:
             return await view(request, visitor)
-        except Unreadable:
-            return await self._say(400, visitor, "That address cannot be read.")
+        except Unreadable as error:
+            return await self._say(error.status, visitor, error.words)
         except Busy:
-            words = "Too much is being asked at once. Load the page again in a moment."
-            return html(503, f"<!doctype html><title>Busy</title><p>{words}</p>", _SOON)
+            return _busy("Too much is being asked at once. Load the page again in a moment.")
         except (JournalError, sqlite3.Error) as error:
             _log.warning("desk.no_journal", extra={"error": str(error)})
             words = f"The journal cannot be read: {shown(error, 500)}"
@@ -140,8 +154,8 @@ class OperatorDesk:
             title=found.title,
             view=found.view,
             path=path,
-            query=dict(query),
-            done=DONE.get(query.get("done", ""), ""),
+            query={name: text for name, text in query.items() if name in _NAMES},
+            done=done_words(query.get("done", ""), found.view, query.get("sink", "")),
             unwritable=why,
             every=every if every in _EVERY else "",
         )
@@ -153,7 +167,7 @@ class OperatorDesk:
     # -- what is done -------------------------------------------------------------------------
 
     async def _act(self, request: Request, visitor: Visitor) -> Response:
-        form = await form_of(request)
+        form = {} if visitor.sign_in is None else await form_of(request)
         if not self._door.may_act(visitor, request, form.get("token", "")):
             words = "That form is not of this sign-in. Nothing was done: go back and try again."
             return await self._say(403, visitor, words)
@@ -195,21 +209,35 @@ class OperatorDesk:
     async def _sign_in(self, request: Request) -> Response:
         if not self._door.has_login:
             return await self._refused("off")
-        try:
-            form = await form_of(request)
-        except Unreadable:
-            return await self._ask_secret(400, "/", "That form cannot be read.")
+        form = await self._sign_in_form(request)
+        if isinstance(form, Response):
+            return form
         name = shown(form.get("name", "").strip() or "operator", MOST_NAME)[:MOST_NAME]
         back = self._own(form.get("next", ""))
-        answer = self._door.sign_in(request, form.get("secret", ""), name)
-        if isinstance(answer, tuple):
-            _log.info("desk.signed_in", extra={"who": name})
-            return redirect(back, answer)
-        if answer is None:
+        cookies = self._door.sign_in(request, form.get("secret", ""), name)
+        if cookies is None:
             return await self._ask_secret(401, back, "That is not the secret.", name=name)
-        words = f"Too many tries. The next one is free in {int(answer) + 1} seconds."
-        wait = ((b"retry-after", b"%d" % (int(answer) + 1)),)
-        return await self._ask_secret(429, back, words, name=name, headers=wait)
+        _log.info("desk.signed_in", extra={"who": name})
+        return redirect(back, cookies)
+
+    async def _sign_in_form(self, request: Request) -> Given | Response:
+        """Read the form of somebody who may be anybody; what is refused is not even read."""
+        if is_from_another_site(request):
+            return await self._ask_secret(401, "/", "That is not the secret.")
+        known = self._door.knows(request)
+        if not known and self._signing_in >= MOST_SIGNING_IN:
+            return _busy("Too many sign in at once. Go back and try again in a moment.")
+        if seconds := math.ceil(self._door.wait(request)):
+            words = f"Too many tries. The next one is free in {seconds} seconds."
+            wait = ((b"retry-after", b"%d" % seconds),)
+            return await self._ask_secret(429, "/", words, headers=wait)
+        self._signing_in += not known
+        try:
+            return await form_of(request, MOST_SIGN_IN)
+        except Unreadable as error:
+            return await self._ask_secret(error.status, "/", error.words)
+        finally:
+            self._signing_in -= not known
 
     async def _sign_out(self, request: Request) -> Response:
         visitor = self._door.visitor(request, "/")
@@ -225,10 +253,14 @@ class OperatorDesk:
 
     def _own(self, back: str) -> str:
         """Return an address to go back to: one of our own pages, or the first."""
-        parts = urlsplit(back)
+        try:
+            parts = urlsplit(back)
+        except ValueError:
+            return "/"
         if parts.scheme or parts.netloc or parts.path not in self._pages.by_path:
             return "/"
-        return address(parts.path, **dict(parse_qsl(parts.query, errors="replace")))
+        own = address(parts.path, **dict(parse_qsl(parts.query, errors="replace")))
+        return own if len(own) <= _MOST_BACK else "/"
 
     # -- pages ----------------------------------------------------------------------------------
 
@@ -242,13 +274,22 @@ class OperatorDesk:
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> Response:
         given = {"title": "Sign in", "next": back, "wrong": wrong, "name": name}
-        text = await self._reader.run(lambda: self._templates.page("login", **given))
-        return html(status, text, headers)
+        return html(status, await self._made("login", **given), headers)
 
     async def _refused(self, why: str) -> Response:
         status, template = {"again": (200, "again"), "off": (403, "off")}[why]
         given = {"title": "meter", "has_login": self._door.has_login}
-        return html(status, await self._reader.run(lambda: self._templates.page(template, **given)))
+        return html(status, await self._made(template, **given))
+
+    async def _made(self, template: str, **given: Any) -> str:
+        """Make a small page on the spot: it waits for no question, and takes no question's place.
+
+        Only the first one waits, for the templates to be read.
+        """
+        if not self._templates.is_loaded:
+            async with self._loading:
+                await asyncio.to_thread(self._templates.load, *_SMALL)
+        return self._templates.page(template, **given)
 
     async def _say(
         self,
@@ -257,20 +298,23 @@ class OperatorDesk:
         words: str,
         headers: tuple[tuple[bytes, bytes], ...] = (),
     ) -> Response:
-        return await self._render(
-            status, "said", visitor, title="meter", words=words, headers=headers
-        )
+        given = self._common(visitor) | {"title": "meter", "words": words}
+        return html(status, await self._made("said", **given), headers)
 
     async def _render(
         self,
         status: int,
         template: str,
         visitor: Visitor,
-        *,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
         **given: Any,
     ) -> Response:
-        common = {
+        together = self._common(visitor) | given
+        return html(
+            status, await self._reader.run(lambda: self._templates.page(template, **together))
+        )
+
+    def _common(self, visitor: Visitor) -> dict[str, Any]:
+        return {
             "visitor": visitor,
             "has_login": self._door.has_login,
             "file": self._sources.file,
@@ -281,5 +325,7 @@ class OperatorDesk:
             "done": "",
             "every": "",
         }
-        text = await self._reader.run(lambda: self._templates.page(template, **common | given))
-        return html(status, text, headers)
+
+
+def _busy(words: str) -> Response:
+    return html(503, f"<!doctype html><title>Busy</title><p>{words}</p>", _SOON)

@@ -43,7 +43,11 @@ def is_from_another_site(request: Request) -> bool:
     origin = _header(request, b"origin")
     if origin in {"", "null"}:  # ours are null too: they are sent with no referrer
         return False
-    return urlsplit(origin).netloc.lower() != _header(request, b"host").lower()
+    try:
+        site = urlsplit(origin).netloc
+    except ValueError:  # no browser says that
+        return True
+    return site.lower() != _header(request, b"host").lower()
 
 
 def is_https(request: Request) -> bool:
@@ -57,12 +61,13 @@ def is_https(request: Request) -> bool:
 def network(request: Request) -> str:
     """Name the network that a request comes from.
 
-    A proxy on this machine is believed: the last address is the one that it added itself.
+    A proxy on this machine is believed: the last address is the one that it added itself, be it
+    to the line that came or in a line below.
     """
     address = request.client
     if is_loopback(address):
-        forwarded = _header(request, b"x-forwarded-for")
-        address = forwarded.rpartition(",")[2].strip() or address
+        lines = request.headers(b"x-forwarded-for") or [b""]
+        address = lines[-1].decode("latin-1").rpartition(",")[2].strip() or address
     return network_of(address)
 
 

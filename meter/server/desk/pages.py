@@ -221,12 +221,14 @@ class Pages:
         )
 
     def _search(self, given: Given) -> Page:
-        query = given.get("q", "")[:_MOST_QUERY].strip()
+        query = given.get("q", "")[:_MOST_QUERY]
 
         def read() -> Read:
             if not query:
                 return "/"
             found = found_for(self._sources, query)
+            if not found.query:
+                return "/"
             if len(found.hits) == 1:
                 return found.hits[0].href
             return Shown("search", "Search", found)

@@ -32,6 +32,7 @@ class Templates:
         )
         environment.filters |= {
             "shown": words.shown,
+            "spelt": words.spelt,
             "count": words.count,
             "seconds": words.seconds,
             "hours": words.hours,
@@ -45,6 +46,15 @@ class Templates:
             "files": {path.rpartition("/")[2]: versioned(path) for path in STATIC},
         }
         return environment
+
+    is_loaded = False
+    """Whether `load` is done."""
+
+    def load(self, *templates: str) -> None:
+        """Read templates, so that pages of them are made without waiting for a disk."""
+        for template in templates:
+            self._environment.get_template(f"{template}.html")
+        self.is_loaded = True
 
     def page(self, template: str, /, **given: Any) -> str:
         """Return the page that a template makes of what it is given."""

@@ -6,6 +6,7 @@ the direction of what follows, is written out, and what is very long is cut, wit
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -15,20 +16,62 @@ from urllib.parse import urlencode
 from meter.events import format_seconds
 from meter.reports.money import rounded_text
 
-__all__ = ["address", "ago", "count", "day", "hours", "lasting", "seconds", "shown", "stamp"]
+__all__ = [
+    "address",
+    "ago",
+    "count",
+    "day",
+    "hours",
+    "lasting",
+    "seconds",
+    "shown",
+    "spelt",
+    "stamp",
+]
 
 MOST_SHOWN: Final = 120
 """The longest text that stands in a line."""
 _HOUR: Final = 3600
 _SPACE: Final = {"\n": "⏎", "\t": "⇥"}
+_BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""What is a letter or a sign by its kind, and cannot be seen."""
+_VARIANT: Final = re.compile(r"[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""What chooses between two drawings of a sign, and mostly cannot be seen."""
+_ODD_SPACES: Final = re.compile(r"^ +| +$| {2,}")
+_MOST_SPELT: Final = 500
 
 
 def shown(value: object, most: int = MOST_SHOWN) -> str:
     """Write a text on one line, with nothing in it that cannot be seen."""
     text = "" if value is None else str(value)
     cut = text if len(text) <= most else f"{text[: most - 20]}"
-    seen = "".join(c if c.isprintable() else _SPACE.get(c) or repr(c)[1:-1] for c in cut)
+    seen = "".join(_seen(c) for c in cut)
     return seen if cut == text else f"{seen}… ({len(text):,} characters)"
+
+
+def spelt(name: str) -> str:
+    """Write out what a look at a name does not tell, each such space as `␣`; empty when nothing.
+
+    Those are spaces at its ends, several in a row, and whatever cannot be seen.
+    """
+    marked = _ODD_SPACES.sub(lambda spaces: "␣" * len(spaces[0]), name)
+    written = "".join(_escaped(c) if _VARIANT.match(c) else _seen(c) for c in marked)
+    if written == name:
+        return ""
+    half = _MOST_SPELT // 2
+    return written if len(written) <= _MOST_SPELT else f"{written[:half]} … {written[-half:]}"
+
+
+def _seen(character: str) -> str:
+    if character.isprintable() and character not in _BLANK:
+        return character
+    return _SPACE.get(character) or _escaped(character)
+
+
+def _escaped(character: str) -> str:
+    if not character.isprintable():
+        return repr(character)[1:-1]
+    return character.encode("ascii", "backslashreplace").decode()
 
 
 def count(number: int) -> str:
