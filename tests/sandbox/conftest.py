@@ -17,7 +17,7 @@ from meter.sandbox.webhooks import WebhookRules
 from sandbox.receiver import Receiver
 
 SPEC = Path(__file__).resolve().parents[2].parent / "shared/specs/assemblyai-openapi.json"
-FAST = WebhookRules(attempts=4, retry_wait=0.05, timeout=0.2)
+FAST = WebhookRules(attempts=4, retry_wait=0.05, timeout=1.0)
 
 
 @dataclasses.dataclass(frozen=True)

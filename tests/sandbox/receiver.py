@@ -81,7 +81,7 @@ class Receiver:
         return Handler
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 5.0) -> None:
+def eventually(condition: Callable[[], bool], *, seconds: float = 20.0) -> None:
     """Return when the condition holds; fail after the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():
